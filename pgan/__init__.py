@@ -1,0 +1,3 @@
+"""A compact PyTorch trainer for progressive GANs."""
+
+__version__ = "0.1.0"
