@@ -1,0 +1,88 @@
+"""Sets of images behind one interface: HDF5 pyramid, folder or zip of images, `.npy`, `.npz`, arrays.
+
+with open_image_set("faces.h5", res=256) as faces:
+    for batch in faces.batches(64):     # (<= 64, 3, 256, 256) uint8
+        ...
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import ImageSetError
+from metrics.sources.base import RESIZERS, ImageSet, sample_indices
+
+__all__ = ["RESIZERS", "ImageSet", "as_image_set", "open_image_set", "sample_indices"]
+
+PYRAMID_SUFFIXES = (".h5", ".hdf5")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".safetensors")
+KEY_MARK = "::"
+
+
+def open_image_set(
+    path: str | Path, *, res: int | None = None, resizer: str | None = None, n: int | None = None
+) -> ImageSet:
+    """The set of images at `path`; `FILE.npz::KEY` names one array of an archive.
+
+    res      hand the images out at this side; None: as they are. A pyramid must have this level; the others
+             are resized, which needs `resizer`, one of RESIZERS, unless every image has this side already.
+    n        use the first n images only; more than there are is an error.
+
+    Raises ImageSetError when there is nothing there that can be read as one set, and nothing is guessed:
+    mixed sizes, non-square images, colour beside grayscale and alpha channels are errors.
+    """
+    name = str(path)
+    base, _, key = name.partition(KEY_MARK)
+    where = Path(base)
+    suffix = where.suffix.lower()
+    if resizer is not None and resizer not in RESIZERS:
+        raise ImageSetError(f"resizer {resizer!r} is unknown; choose one of {', '.join(RESIZERS)}")
+    if not where.exists():
+        raise ImageSetError(f"{where} does not exist")
+    if key and suffix != ".npz":
+        raise ImageSetError(f"{name}: only an .npz archive takes a {KEY_MARK}KEY")
+    opened: ImageSet
+    if suffix in PYRAMID_SUFFIXES:
+        from metrics.sources.pyramid import PyramidSet
+
+        opened = PyramidSet(where, res=res, resizer=resizer)
+    elif where.is_dir() or suffix == ".zip":
+        from metrics.sources.pictures import PictureSet
+
+        opened = PictureSet(where, res=res, resizer=resizer)
+    elif suffix in (".npy", ".npz"):
+        from metrics.sources.arrays import ArraySet, open_npy, open_npz_member
+
+        rows = open_npy(where) if suffix == ".npy" else open_npz_member(where, key or None)
+        opened = ArraySet(rows, label=name, res=res, resizer=resizer)
+    elif suffix in CHECKPOINT_SUFFIXES:
+        raise ImageSetError(
+            f"{where} looks like a network checkpoint, which cannot be sampled here yet; "
+            "write its images to a folder or an .npy file and name that"
+        )
+    else:
+        raise ImageSetError(
+            f"{where} is not a set of images: expected an HDF5 pyramid (.h5), a folder, a .zip, .npy or .npz"
+        )
+    return opened if n is None else opened.first(n)
+
+
+def as_image_set(
+    source: "ImageSet | str | Path | NDArray[np.uint8]",
+    *,
+    res: int | None = None,
+    resizer: str | None = None,
+    n: int | None = None,
+) -> ImageSet:
+    """`source` itself if it is an ImageSet, else the set it names or holds ((N, 3, R, R) uint8 array)."""
+    if isinstance(source, np.ndarray):
+        from metrics.sources.arrays import ArraySet, MemoryRows
+
+        made: ImageSet = ArraySet(MemoryRows(source), label="array", res=res, resizer=resizer)
+        return made if n is None else made.first(n)
+    if isinstance(source, ImageSet):
+        if res is not None and res != source.res:
+            raise ImageSetError(f"{source.label} was opened at {source.res} pixels, not {res}; open it again")
+        return source if n is None else source.first(n)
+    return open_image_set(source, res=res, resizer=resizer, n=n)

@@ -1,0 +1,58 @@
+"""Images of one level of an HDF5 pyramid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import ImageSetError
+from metrics.sources.base import ImageSet, replicate_channels
+
+
+class PyramidSet(ImageSet):
+    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized."""
+
+    kind = "pyramid"
+
+    def __init__(self, path: Path, *, res: int | None, resizer: str | None) -> None:
+        from celebahq_tools.errors import CelebAHQError
+        from celebahq_tools.store import PyramidReader
+
+        try:
+            self._reader = PyramidReader(path)
+        except CelebAHQError as error:
+            raise ImageSetError(str(error)) from error
+        levels = tuple(self._reader.levels)
+        if res is not None and res not in levels:
+            known = ", ".join(str(level) for level in levels)
+            raise ImageSetError(f"{path} has no level of {res} pixels; it has {known}")
+        if resizer is not None and res is None:
+            raise ImageSetError(f"{path} is a pyramid: its levels are read as stored, a resizer has no use")
+        self.label = str(path)
+        self.n = len(self._reader)
+        self.res = self._reader.resolution if res is None else res
+        self.resizer = None if self.res == self._reader.resolution else "pyramid-level"
+        if self.n == 0:
+            raise ImageSetError(f"{path} holds no images")
+
+    def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Images at `indices`, in that order."""
+        from celebahq_tools.errors import CelebAHQError
+
+        wanted = np.asarray(indices)
+        try:
+            contiguous = len(wanted) > 0 and bool(np.all(np.diff(wanted) == 1))
+            if contiguous:
+                span = slice(int(wanted[0]), int(wanted[-1]) + 1)
+                return replicate_channels(self._reader.read(span, self.res))
+            return replicate_channels(self._reader.read(wanted, self.res))
+        except (CelebAHQError, OSError) as error:
+            raise ImageSetError(f"{self.label}: images {wanted.min()}..{wanted.max()}: {error}") from error
+
+    def _fingerprint(self) -> str:
+        return str(self._reader.fingerprint())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
