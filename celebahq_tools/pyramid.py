@@ -7,14 +7,17 @@ level above; what is stored is rounded half to even and clipped to uint8.
 Legend: R is the finest resolution, r a level's, both powers of two; images are (..., R, R), channels first.
 
 The first eight halvings are computed in integers. After k halvings a mean is S / 4^k with an integer
-S <= 255 * 4^k, and every partial sum on the way there is a multiple of 4^-(k-1) below 2^10: for k <= 8 all fit
-the 24 bits of a float32, the float32 rule rounds nowhere and the integers give the same values.
+S <= 255 * 4^k, and every partial sum on the way there is a multiple of 4^-(k-1) below 2^10: for k <= 8 they
+all fit the 24 bits of a float32, the float32 rule rounds nowhere and the integers give the same values.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+UIntArray = NDArray[np.unsignedinteger[Any]]
 
 MIN_STORED_RES = 4
 """Coarsest level that is stored by default."""
@@ -48,7 +51,7 @@ def build_levels(image: NDArray[np.uint8], min_res: int = MIN_STORED_RES) -> dic
         raise ValueError(f"expected square uint8 images (..., R, R), not {image.dtype} {image.shape}")
     resolutions = level_resolutions(image.shape[-1], min(min_res, image.shape[-1]))
     levels = {resolutions[0]: image}
-    sums: NDArray[np.unsignedinteger] = np.ascontiguousarray(image)
+    sums: UIntArray = np.ascontiguousarray(image)
     exact = resolutions[1 : EXACT_HALVINGS + 1]
     for k, res in enumerate(exact, start=1):
         sums = _sum_2x2(sums, np.uint16 if k <= _UINT16_HALVINGS else np.uint32)
@@ -63,7 +66,7 @@ def build_levels(image: NDArray[np.uint8], min_res: int = MIN_STORED_RES) -> dic
 
 
 def mean_2x2(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rule itself: (..., 2r, 2r) float32 -> (..., r, r) float32, ((a00 + a01) + a10) + a11, times 0.25."""
+    """The rule itself, (..., 2r, 2r) float32 -> (..., r, r): ((a00 + a01) + a10) + a11, times 0.25."""
     a00, a01 = image[..., 0::2, 0::2], image[..., 0::2, 1::2]
     a10, a11 = image[..., 1::2, 0::2], image[..., 1::2, 1::2]
     means: NDArray[np.float32] = (((a00 + a01) + a10) + a11) * np.float32(0.25)
@@ -82,9 +85,7 @@ def check_levels(levels: Mapping[int, NDArray[np.uint8]]) -> list[int]:
     return [res for res in levels if res not in expected or not np.array_equal(levels[res], expected[res])]
 
 
-def _sum_2x2(
-    values: NDArray[np.unsignedinteger], dtype: type[np.uint16] | type[np.uint32]
-) -> NDArray[np.unsignedinteger]:
+def _sum_2x2(values: UIntArray, dtype: type[np.uint16] | type[np.uint32]) -> UIntArray:
     """Sums of 2x2 blocks of a C-contiguous unsigned array, as `dtype`.
 
     Two neighbours are read as one integer of twice the width, whose halves are added: contiguous passes,
@@ -92,30 +93,31 @@ def _sum_2x2(
     """
     half_bits = 8 * values.dtype.itemsize
     if half_bits > 8:  # rows first while the sums still fit: half the work for the pairs
-        rows = values[..., 0::2, :].astype(dtype)
+        rows: UIntArray = values[..., 0::2, :].astype(dtype)
         rows += values[..., 1::2, :]
         return _sum_pairs(rows).astype(dtype, copy=False)
     pairs = _sum_pairs(values)
-    sums: NDArray[np.unsignedinteger] = pairs[..., 0::2, :] + pairs[..., 1::2, :]
+    sums: UIntArray = pairs[..., 0::2, :] + pairs[..., 1::2, :]
     return sums
 
 
-def _sum_pairs(values: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+def _sum_pairs(values: UIntArray) -> UIntArray:
     """Sums of horizontal neighbours, (..., 2r) -> (..., r), in integers of twice the width."""
     itemsize = values.dtype.itemsize
     wide = values.view(f"u{2 * itemsize}")
     mask = wide.dtype.type((1 << (8 * itemsize)) - 1)
-    pairs: NDArray[np.unsignedinteger] = wide & mask
+    pairs: UIntArray = wide & mask
     pairs += wide >> wide.dtype.type(8 * itemsize)
     return pairs
 
 
-def _divide_half_even(sums: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.uint8]:
-    """sums / 2^bits, rounded half to even, as uint8. No overflow: the sums stay below 255 * 2^bits + 2^(bits-1)."""
+def _divide_half_even(sums: UIntArray, bits: int) -> NDArray[np.uint8]:
+    """sums / 2^bits, rounded half to even, as uint8. Sums of at most 255 * 2^bits leave room to round up."""
     kind = sums.dtype.type
     rounded = sums >> kind(bits)
     rounded &= kind(1)
     rounded += kind((1 << (bits - 1)) - 1)
     rounded += sums
     rounded >>= kind(bits)
-    return rounded.astype(np.uint8)
+    levels: NDArray[np.uint8] = rounded.astype(np.uint8)
+    return levels
