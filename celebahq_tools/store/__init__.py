@@ -2,6 +2,7 @@
 
 from celebahq_tools.store.create import create_pyramid
 from celebahq_tools.store.index import PyramidIndex
+from celebahq_tools.store.join import join_shard
 from celebahq_tools.store.layout import FileLayout, read_layout
 from celebahq_tools.store.reader import PyramidReader
 from celebahq_tools.store.schema import (
@@ -12,19 +13,26 @@ from celebahq_tools.store.schema import (
     PyramidMeta,
     required_bytes,
 )
+from celebahq_tools.store.shrink import shrink_pyramid
 from celebahq_tools.store.slots import SlotWriter
+from celebahq_tools.store.verify import BadImage, VerifyReport, verify_pyramid
 
 __all__ = [
     "FORMAT_NAME",
     "FORMAT_VERSION",
     "PARTIAL_SUFFIX",
+    "BadImage",
     "FileLayout",
     "IndexRow",
     "PyramidIndex",
     "PyramidMeta",
     "PyramidReader",
     "SlotWriter",
+    "VerifyReport",
     "create_pyramid",
+    "join_shard",
     "read_layout",
     "required_bytes",
+    "shrink_pyramid",
+    "verify_pyramid",
 ]

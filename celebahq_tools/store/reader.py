@@ -1,7 +1,7 @@
 """Read a pyramid file from any process, thread or DataLoader worker.
 
-Contiguous files (as built) are memory-mapped, without HDF5 once opened. Chunked ones (repacked, or the authors'
-own) are read through h5py, by a handle that belongs to one process and is opened when first used.
+Contiguous files (as built) are memory-mapped, without HDF5 once opened. Chunked ones (repacked, or not ours)
+are read through h5py, by a handle that belongs to one process and is opened when first used.
 """
 
 import hashlib
