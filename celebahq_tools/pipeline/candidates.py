@@ -1,0 +1,147 @@
+"""What the survey finds and the selection numbers: candidates, rejects, and the plan that gives each its slot.
+
+Legend: quad is (4, 2): the corners top-left, bottom-left, bottom-right, top-right of the crop in source pixels.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Point = tuple[float, float]
+PLAIN_FIELDS = (
+    "quad",
+    "landmarks",
+    "quality",
+    "identity",
+    "attributes",
+    "partition",
+    "label",
+    "restored_share",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfficialRow:
+    """The official index's line for one image: its number and both md5 of the (3, 1024, 1024) bytes."""
+
+    idx: int
+    orig_idx: int
+    proc_md5: str
+    final_md5: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One image to be. Plain values only, so that it goes through JSON and between processes unchanged.
+
+    label           class number of a labelled folder
+    restored_share  part of the picture's pixels that a restorer has to compute for this item
+    """
+
+    key: str
+    file: str
+    quad: tuple[Point, ...] | None = None
+    landmarks: tuple[Point, ...] | None = None
+    quality: float | None = None
+    identity: int | None = None
+    attributes: tuple[int, ...] | None = None
+    partition: int | None = None
+    label: int | None = None
+    restored_share: float | None = None
+    official: OfficialRow | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields that are set."""
+        values: dict[str, Any] = {"key": self.key, "file": self.file}
+        for name in PLAIN_FIELDS:
+            value = getattr(self, name)
+            if value is not None:
+                values[name] = value
+        if self.official is not None:
+            row = self.official
+            values["official"] = [row.idx, row.orig_idx, row.proc_md5, row.final_md5]
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Candidate":
+        """The inverse of `to_json`."""
+        official = values.get("official")
+        return cls(
+            key=values["key"],
+            file=values["file"],
+            quad=_points(values.get("quad")),
+            landmarks=_points(values.get("landmarks")),
+            quality=values.get("quality"),
+            identity=values.get("identity"),
+            attributes=None if values.get("attributes") is None else tuple(values["attributes"]),
+            partition=values.get("partition"),
+            label=values.get("label"),
+            restored_share=values.get("restored_share"),
+            official=None
+            if official is None
+            else OfficialRow(
+                idx=official[0], orig_idx=official[1], proc_md5=official[2], final_md5=official[3]
+            ),
+        )
+
+
+def _points(values: Sequence[Sequence[float]] | None) -> tuple[Point, ...] | None:
+    return None if values is None else tuple((float(x), float(y)) for x, y in values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """One picture that does not become an image: a short stable reason and a line for people."""
+
+    key: str
+    file: str
+    reason: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields."""
+        return {"key": self.key, "file": self.file, "reason": self.reason, "message": self.message}
+
+
+NATURAL_PARTS = re.compile(r"(\d+)")
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts `9.jpg` before `10.jpg` and is total: ties are broken by the text itself."""
+    parts = tuple(
+        (0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part)
+        for part in NATURAL_PARTS.split(text)
+        if part
+    )
+    return (*parts, (2, 0, text))
+
+
+def select(candidates: Iterable[Candidate], keep: int | None) -> tuple[list[Candidate], list[Candidate]]:
+    """The candidates that get a slot, in slot order, and those left out by `keep`.
+
+    The best `keep` by quality stay, ties going to the earlier key. The order is that of the official index
+    where there is one, else the natural order of the keys; it does not depend on the order of arrival.
+    """
+    ordered = sorted(candidates, key=_slot_order)
+    if keep is None or keep >= len(ordered):
+        return ordered, []
+    by_quality = sorted(range(len(ordered)), key=lambda place: (-(ordered[place].quality or 0.0), place))
+    kept = set(by_quality[:keep])
+    chosen = [candidate for place, candidate in enumerate(ordered) if place in kept]
+    return chosen, [candidate for place, candidate in enumerate(ordered) if place not in kept]
+
+
+def _slot_order(candidate: Candidate) -> tuple[int, tuple[tuple[int, int, str], ...]]:
+    idx = -1 if candidate.official is None else candidate.official.idx
+    return idx, natural_key(candidate.key)
+
+
+def plan_digest(config_digest: str, chosen: Sequence[Candidate]) -> str:
+    """Sha256 hex digest of a config and of which candidate has which slot."""
+    digest = hashlib.sha256(config_digest.encode())
+    for candidate in chosen:
+        digest.update(json.dumps(candidate.to_json(), sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()

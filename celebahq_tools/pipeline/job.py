@@ -1,0 +1,123 @@
+"""What a build is to work on: the files of a source, their annotations, and the networks and models it needs."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celebahq_tools.config import BuildConfig, RecipeName, RunOptions
+from celebahq_tools.errors import MissingDependencyError, UsageError
+from celebahq_tools.names import printable
+from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
+from celebahq_tools.restore.config import RestorerConfig
+from celebahq_tools.sources import Source
+
+READ_BYTES = 1 << 20
+IDS_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Input of a build.
+
+    tasks   the files to survey, in the source's order
+    stamps  digests of the networks and models that decide pixels; JSON values
+    notes   what a person should know before the build
+    """
+
+    spec: RecipeSpec
+    tasks: tuple[FileTask, ...]
+    attribute_names: tuple[str, ...] = ()
+    stamps: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def default_recipe(restorer: RestorerConfig) -> tuple[RecipeName, str]:
+    """The recipe when none is asked for: `paper` if its restorer can be opened, else `plain`; and a note on it."""
+    from celebahq_tools.restore import open_restorer
+
+    try:
+        stamp = open_restorer(restorer).stamp()
+    except MissingDependencyError as error:
+        return "plain", f"no restorer is there, so the recipe is plain, geometry only ({error})"
+    return "paper", f"restoring with {stamp.name} {stamp.version}, {stamp.precision}"
+
+
+def face_job(source: Source, config: BuildConfig, options: RunOptions, notes: tuple[str, ...] = ()) -> Job:
+    """A job of the recipes `paper`, `plain` and `ffhq`.
+
+    Raises MissingDependencyError when photographs need the landmark model or the restorer its weights and they
+    are not there, UsageError for ids that are not in the source.
+    """
+    stamps: dict[str, Any] = {}
+    model = None
+    if source.kind == "photos" or config.recipe == "ffhq":
+        from celebahq_tools.faces import find_landmarks_model
+
+        model = find_landmarks_model(options.landmarks_model)
+        stamps["landmarks_model_sha256"] = file_sha256(model)
+    if config.recipe == "paper":
+        from celebahq_tools.restore import open_restorer
+
+        stamps["restorer"] = dataclasses.asdict(open_restorer(config.restorer).stamp())
+    files = choose_files(source.files, config, source.root)
+    return Job(
+        spec=RecipeSpec(
+            config=config,
+            source=source.root.absolute(),
+            source_kind=source.kind,
+            source_digest=source.manifest_sha256,
+            reader=source.reader,
+            landmarks_model=model,
+        ),
+        tasks=tuple(FileTask(file=file, record=source.record(file)) for file in files),
+        attribute_names=source.attribute_names,
+        stamps=stamps,
+        notes=(*notes, *source.notes),
+    )
+
+
+def images_job(source: Source, config: BuildConfig) -> Job:
+    """A job of the recipe `images`: every picture of a folder or zip, taken whole."""
+    files = choose_files(source.files, config, source.root)
+    return Job(
+        spec=RecipeSpec(
+            config=config,
+            source=source.root.absolute(),
+            source_kind=source.kind,
+            source_digest=source.manifest_sha256,
+            reader=source.reader,
+        ),
+        tasks=tuple(FileTask(file=file) for file in files),
+        notes=tuple(source.notes),
+    )
+
+
+def choose_files(files: Sequence[str], config: BuildConfig, root: Path) -> list[str]:
+    """The files that `ids` names (all without it), the first `limit` of them.
+
+    An id is a file's path in the source, its name, or its name without the ending.
+    Raises UsageError for ids that name nothing.
+    """
+    chosen = list(files)
+    if config.ids is not None:
+        wanted = set(config.ids)
+        named = {file: {file, file.rpartition("/")[2], file.rpartition("/")[2].rpartition(".")[0]} for file in files}
+        chosen = [file for file in files if named[file] & wanted]
+        found = set().union(*(named[file] for file in chosen)) if chosen else set()
+        unknown = sorted(wanted - found)
+        if unknown:
+            shown = ", ".join(printable(name) for name in unknown[:IDS_SHOWN])
+            raise UsageError(f"--ids: not in {root}: {shown}{', ...' if len(unknown) > IDS_SHOWN else ''}")
+    return chosen[: config.limit]
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

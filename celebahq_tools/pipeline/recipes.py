@@ -1,0 +1,69 @@
+"""What a build does with one file: which items it holds, and the pixels of one item.
+
+A recipe is opened once per process from a `RecipeSpec`, plain values that travel with every task.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from celebahq_tools.config import BuildConfig
+from celebahq_tools.pipeline.candidates import Candidate, OfficialRow
+from celebahq_tools.records import Record
+from celebahq_tools.trees import PictureReader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeSpec:
+    """All that a worker needs to open a recipe.
+
+    source_digest makes the spec of a changed source another one, so that no process works on with a stale
+    handle to it.
+    """
+
+    config: BuildConfig
+    source: Path
+    source_kind: str
+    source_digest: str
+    reader: PictureReader = field(compare=False)
+    landmarks_model: Path | None = None
+    deltas: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileTask:
+    """One file to survey, with what the annotations say of it."""
+
+    file: str
+    record: Record | None = None
+    official: OfficialRow | None = None
+
+
+class Recipe(Protocol):
+    """The two things that can be asked of a file. Both raise PictureError for a picture that cannot be used."""
+
+    def survey(self, task: FileTask) -> list[Candidate]:
+        """The items in the file, at least one; their quality is set when the build makes a selection."""
+
+    def render(self, candidate: Candidate) -> NDArray[np.uint8]:
+        """The (3, res, res) uint8 image of one item."""
+
+
+@functools.lru_cache(maxsize=1)
+def open_recipe(spec: RecipeSpec) -> Recipe:
+    """The recipe of `spec`, kept open for the next call: detectors and networks are loaded once per process."""
+    if spec.config.recipe == "official":
+        from celebahq_tools.pipeline.recipe_official import OfficialRecipe
+
+        return OfficialRecipe(spec)
+    if spec.config.recipe == "images":
+        from celebahq_tools.pipeline.recipe_images import ImagesRecipe
+
+        return ImagesRecipe(spec)
+    from celebahq_tools.pipeline.recipe_faces import FaceRecipe
+
+    return FaceRecipe(spec)

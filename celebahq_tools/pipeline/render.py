@@ -1,0 +1,67 @@
+"""Second pass: fill every empty slot of the partial pyramid, here or on a cluster."""
+
+from collections.abc import Iterator, Sequence
+
+from celebahq_tools.config import RunOptions
+from celebahq_tools.pipeline.candidates import Candidate, Reject
+from celebahq_tools.pipeline.paths import BuildPaths
+from celebahq_tools.pipeline.recipes import RecipeSpec
+from celebahq_tools.pipeline.shards import Shard, join_shard, render_shard, shard_plan
+from celebahq_tools.pipeline.survey import StageProgress, refuse_if_strict
+from celebahq_tools.pipeline.tasks import Filled, chunks, fill_slots, items_per_task
+from celebahq_tools.pipeline.workers import run_tasks
+from celebahq_tools.store import SlotWriter
+
+RENDER = "render"
+
+Work = Sequence[tuple[int, Candidate]]
+
+
+def render(
+    spec: RecipeSpec,
+    chosen: Sequence[Candidate],
+    options: RunOptions,
+    paths: BuildPaths,
+    plan: str,
+    progress: StageProgress,
+) -> list[Reject]:
+    """Render the items whose slots are empty; `plan` is the digest of `chosen`. Returns those that could not be (late rejects).
+
+    Raises CelebAHQError at the first of them when `options.strict` is set, DiskSpaceError when the disk is full.
+    """
+    with SlotWriter(paths.partial) as writer:
+        empty = [slot for slot in range(len(chosen)) if writer.read_sha256(slot) is None]
+        work = [(slot, chosen[slot]) for slot in empty]
+        done = len(chosen) - len(work)
+        progress(RENDER, done, len(chosen))
+        if options.dask is None:
+            results = _here(spec, writer, work, options)
+        else:
+            shards = shard_plan(work, len(chosen), spec.config.res, paths.shards, plan)
+            results = _on_cluster(spec, writer, shards, options, paths)
+        rejects: list[Reject] = []
+        for result in results:
+            done += 1
+            progress(RENDER, done, len(chosen))
+            if result.reject is not None:
+                rejects.append(result.reject)
+                refuse_if_strict([result.reject], options)
+        writer.sync()
+    return rejects
+
+
+def _here(spec: RecipeSpec, writer: SlotWriter, work: Work, options: RunOptions) -> Iterator[Filled]:
+    """Worker processes write into the partial file themselves."""
+    tasks = ((spec, writer, chunk) for chunk in chunks(work, items_per_task(spec.config)))
+    for results in run_tasks(fill_slots, tasks, options):
+        yield from results
+
+
+def _on_cluster(
+    spec: RecipeSpec, writer: SlotWriter, shards: Sequence[Shard], options: RunOptions, paths: BuildPaths
+) -> Iterator[Filled]:
+    """Cluster workers write shards on the shared disk; only their names come back, and are joined here."""
+    paths.shards.mkdir(exist_ok=True)
+    for shard in run_tasks(render_shard, ((spec, shard) for shard in shards), options):
+        yield from join_shard(shard, writer)
+
