@@ -7,11 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import ImageSetError
+from metrics.sources.arrays import FileRows
 from metrics.sources.base import ImageSet, replicate_channels
 
 
 class PyramidSet(ImageSet):
-    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized."""
+    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized.
+
+    Contiguous levels are read by position in the file, so that what was read does not count as this
+    process's memory, as a map of 50 GB would.
+    """
 
     kind = "pyramid"
 
@@ -23,18 +28,23 @@ class PyramidSet(ImageSet):
             self._reader = PyramidReader(path)
         except CelebAHQError as error:
             raise ImageSetError(str(error)) from error
-        levels = tuple(self._reader.levels)
+        levels = self._reader.levels
         if res is not None and res not in levels:
             known = ", ".join(str(level) for level in levels)
             raise ImageSetError(f"{path} has no level of {res} pixels; it has {known}")
-        if resizer is not None and res is None:
-            raise ImageSetError(f"{path} is a pyramid: its levels are read as stored, a resizer has no use")
+        if resizer is not None:
+            raise ImageSetError(f"{path} is a pyramid: its levels are read as stored, drop the resizer")
         self.label = str(path)
         self.n = len(self._reader)
         self.res = self._reader.resolution if res is None else res
         self.resizer = None if self.res == self._reader.resolution else "pyramid-level"
         if self.n == 0:
             raise ImageSetError(f"{path} holds no images")
+        self._rows: FileRows | None = None
+        place = self._reader.layout.levels[self.res]
+        if place.offset is not None:
+            file = path.open("rb")
+            self._rows = FileRows(file, str(path), place.shape, place.dtype, place.offset)
 
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `indices`, in that order."""
@@ -42,17 +52,17 @@ class PyramidSet(ImageSet):
 
         wanted = np.asarray(indices)
         try:
-            contiguous = len(wanted) > 0 and bool(np.all(np.diff(wanted) == 1))
-            if contiguous:
-                span = slice(int(wanted[0]), int(wanted[-1]) + 1)
-                return replicate_channels(self._reader.read(span, self.res))
+            if self._rows is not None:
+                return replicate_channels(self._rows.read(wanted))
             return replicate_channels(self._reader.read(wanted, self.res))
         except (CelebAHQError, OSError) as error:
             raise ImageSetError(f"{self.label}: images {wanted.min()}..{wanted.max()}: {error}") from error
 
     def _fingerprint(self) -> str:
-        return str(self._reader.fingerprint())
+        return self._reader.fingerprint()
 
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+        if self._rows is not None:
+            self._rows.close()

@@ -1,0 +1,169 @@
+"""Feed images, get statistics: usable inside a training loop.
+
+    reals = SwdAccumulator(res=256, n=4096, role="real")
+    for batch in batches:                # (k, 3, 256, 256) uint8
+        reals.feed(batch)
+    statistics = reals.finish()
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import local
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import BatchError
+from metrics.sliced.config import CHANNELS, SwdConfig, level_sizes
+from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
+from metrics.sliced.laplacian import PyramidBuffers, descriptors, patch_offsets
+from metrics.sliced.statistics import SQUARES, SUM, VALUES_PER_CHANNEL, SwdStatistics
+from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
+
+MEMORY_BYTES = 256 << 20
+"""Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
+
+
+class SwdAccumulator:
+    """Collects the descriptors of n images of one set.
+
+    config        parameters; two sets to be compared need equal ones
+    res           side of the images
+    n             images that will be fed
+    role          'real' or 'fake': the two sets have independent patch positions
+    reference     the draws of the comparison, for the reference protocol only
+    jobs          threads
+    spill         folder for descriptors that do not fit `memory` bytes; None: METRICS_SPILL or the system's
+    """
+
+    def __init__(
+        self,
+        *,
+        res: int,
+        n: int,
+        role: str = REAL,
+        config: SwdConfig | None = None,
+        reference: ReferenceDraws | None = None,
+        jobs: int = 1,
+        spill: Path | None = None,
+        memory: int = MEMORY_BYTES,
+    ) -> None:
+        self._config = config or SwdConfig()
+        if role not in ROLES:
+            raise BatchError(f"role is {role!r}, expected one of {', '.join(ROLES)}")
+        if n < 1:
+            raise BatchError(f"n is {n}, expected 1 or more")
+        if self._config.is_reference != (reference is not None):
+            raise BatchError("the reference protocol, and only it, takes ReferenceDraws")
+        sizes = level_sizes(res)
+        rows = n * self._config.patches
+        folder = None
+        if rows * ROW_BYTES * len(sizes) > memory:
+            folder = spill_folder(spill)
+            check_space(folder, rows * ROW_BYTES * len(sizes))
+        self._statistics = SwdStatistics(
+            config=self._config,
+            role=role,
+            res=res,
+            numbers=np.full(n, -1, np.int64),
+            stores={size: DescriptorStore(rows, folder) for size in sizes},
+            sums={size: np.zeros((n, CHANNELS, 2)) for size in sizes},
+        )
+        self._reference = reference
+        self._offsets = [patch_offsets(size, transposed=self._config.is_reference) for size in sizes]
+        self._jobs = jobs
+        self._pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
+        self._local = local()
+        self.done = 0
+
+    def feed(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        numbers: Sequence[int] | NDArray[np.integer] | None = None,
+        slots: Sequence[int] | NDArray[np.integer] | None = None,
+    ) -> None:
+        """Add a batch (k, 3, R, R) uint8.
+
+        numbers   image numbers, which key the patch positions; by default counted on from 0
+        slots     where the images belong, if not fed in order
+
+        Raises BatchError for another shape or type, more images than announced, or a slot filled twice.
+        """
+        statistics = self._statistics
+        checked = check_batch(images, statistics.res)
+        count = len(checked)
+        own = np.arange(self.done, self.done + count)
+        places = own if slots is None else np.asarray(slots, np.int64)
+        names = own if numbers is None else np.asarray(numbers, np.int64)
+        if len(places) != count or len(names) != count:
+            raise BatchError(f"{count} images came with {len(names)} numbers and {len(places)} slots")
+        if self.done + count > statistics.n or (count and places.max() >= statistics.n):
+            raise BatchError(f"announced {statistics.n} images, got more: {self.done} and then {count}")
+        if (statistics.numbers[places] >= 0).any():
+            raise BatchError(f"slot {places[statistics.numbers[places] >= 0][0]} was filled before")
+        statistics.numbers[places] = names
+        drawn = self._reference.corners(count) if self._reference is not None else [None] * count
+        tasks = zip(checked, names, places, drawn, strict=True)
+        if self._pool is None:
+            for task in tasks:
+                self._one(*task)
+        else:
+            list(self._pool.map(lambda task: self._one(*task), tasks))
+        self.done += count
+
+    def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
+        """Descriptors and sums of one image, into its slot."""
+        statistics, config = self._statistics, self._config
+        buffers = getattr(self._local, "buffers", None)
+        if buffers is None:
+            buffers = self._local.buffers = PyramidBuffers(statistics.res)
+        if corners is None:
+            corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
+        levels = descriptors(image, corners, self._offsets, buffers)
+        for size, patches in zip(buffers.sizes, levels, strict=True):
+            statistics.stores[size].write(slot * config.patches, patches)
+            values = patches.reshape(-1, CHANNELS, VALUES_PER_CHANNEL).astype(np.float64)
+            sums = statistics.sums[size][slot]
+            sums[:, SUM] = values.sum(axis=(0, 2))
+            np.square(values, out=values)
+            sums[:, SQUARES] = values.sum(axis=(0, 2))
+
+    def finish(self) -> SwdStatistics:
+        """The statistics; raises BatchError if images are missing."""
+        if self.done != self._statistics.n:
+            raise BatchError(f"announced {self._statistics.n} images, got {self.done}")
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        return self._statistics
+
+    def close(self) -> None:
+        """Give up: stop the threads, free memory and disk space."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        self._statistics.close()
+
+    def __enter__(self) -> "SwdAccumulator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.close()
+
+
+def check_batch(images: NDArray[np.uint8], res: int) -> NDArray[np.uint8]:
+    """`images` as contiguous (k, 3, res, res) uint8, grayscale replicated; BatchError for anything else."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise BatchError(f"expected a batch of uint8 0..255, found {found}; a scale is not guessed: convert it")
+    if images.ndim != 4 or images.shape[1] not in (1, CHANNELS) or images.shape[2:] != (res, res):
+        raise BatchError(f"expected a batch (k, 3, {res}, {res}), found {images.shape}")
+    if images.shape[1] == 1:
+        images = np.repeat(images, CHANNELS, axis=1)
+    return np.ascontiguousarray(images)

@@ -1,0 +1,88 @@
+"""Random draws: patch positions and projection directions.
+
+Default protocol: counter-based. Every (seed, set, level, image) has its own Philox stream, so that a descriptor
+does not depend on batches, threads, shards or which other images are measured.
+Reference protocol: one legacy generator used in the authors' order (reals batch by batch, level by level;
+directions drawn and dropped once; fakes likewise; directions).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.sliced.config import DESCRIPTOR_VALUES, PATCH, RADIUS, SwdConfig
+
+REAL, FAKE = "real", "fake"
+ROLES = (REAL, FAKE)
+_STREAMS = {REAL: 0, FAKE: 1, "directions": 2, "selection": 3}
+"""Second half of the Philox key: what the draws are for."""
+
+Corners = list[NDArray[np.int64]]
+"""Per level (P,) flat index of the top-left pixel of every patch of one image."""
+
+
+def keyed_generator(seed: int, purpose: str, level: int, item: int) -> np.random.Generator:
+    """The generator of one (seed, purpose, level, item), independent of all others."""
+    key = np.array([seed, _STREAMS[purpose]], np.uint64)
+    counter = np.array([0, 0, level, item], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def keyed_corners(config: SwdConfig, role: str, sizes: Sequence[int], image: int) -> Corners:
+    """Positions of the patches of image number `image`: centres uniform in [3, r-3)²."""
+    corners = []
+    for size in sizes:
+        rng = keyed_generator(config.seed, role, size, image)
+        x, y = rng.integers(0, size - PATCH + 1, (2, config.patches))
+        corners.append(y * size + x)
+    return corners
+
+
+def keyed_directions(config: SwdConfig, size: int) -> NDArray[np.float32]:
+    """Unit directions of a level: (D, 147) float32."""
+    rng = keyed_generator(config.seed, "directions", size, 0)
+    drawn = rng.standard_normal((config.all_directions, DESCRIPTOR_VALUES))
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn.astype(np.float32)
+
+
+def keyed_order(seed: int, available: int) -> NDArray[np.int64]:
+    """A permutation of the image numbers of a set: the first n are a random sample of n."""
+    return keyed_generator(seed, "selection", 0, 0).permutation(available)
+
+
+class ReferenceDraws:
+    """The authors' sequence of draws for one comparison. Call in this order: `corners` for all batches of the
+    reals, `close_reals`, `corners` for all batches of the fakes, `directions` per level from the finest.
+    """
+
+    def __init__(self, config: SwdConfig, sizes: Sequence[int]) -> None:
+        self._config = config
+        self._sizes = sizes
+        # The order of draws of the legacy generator IS the reference protocol.
+        self._random = np.random.RandomState(config.seed)  # noqa: NPY002
+
+    def corners(self, images: int) -> list[Corners]:
+        """Positions for the next batch of `images` images: one Corners per image."""
+        per_level = []
+        count = images * self._config.patches
+        for size in self._sizes:
+            x = self._random.randint(RADIUS, size - RADIUS, size=count) - RADIUS
+            y = self._random.randint(RADIUS, size - RADIUS, size=count) - RADIUS
+            per_level.append((y * size + x).astype(np.int64).reshape(images, -1))
+        return [[level[image] for level in per_level] for image in range(images)]
+
+    def close_reals(self) -> None:
+        """The reals are compared with themselves when they are complete: directions are drawn and dropped."""
+        for _ in self._sizes:
+            self.directions()
+
+    def directions(self) -> NDArray[np.float32]:
+        """Unit directions of the next level: (D, 147) float32, repeats one after the other."""
+        repeats = []
+        for _ in range(self._config.repeats):
+            drawn = self._random.randn(DESCRIPTOR_VALUES, self._config.directions)
+            drawn /= np.sqrt(np.sum(np.square(drawn), axis=0, keepdims=True))
+            repeats.append(drawn.astype(np.float32).T)
+        return np.ascontiguousarray(np.concatenate(repeats))

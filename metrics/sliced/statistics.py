@@ -1,0 +1,118 @@
+"""The descriptors and moments of one set: what two sets are compared by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import BatchError
+from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
+from metrics.sliced.store import DescriptorStore
+
+SUM, SQUARES = 0, 1
+VALUES_PER_CHANNEL = DESCRIPTOR_VALUES // CHANNELS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """Mean and population standard deviation per colour channel: (3,) float64 each, in grey levels."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+class SwdStatistics:
+    """Descriptors of n images at every level.
+
+    config    parameters they were drawn by
+    role      'real' or 'fake'
+    res       side of the finest level
+    numbers   (n,) int64, image number in each slot
+    stores    level side -> descriptors, (n * P, 147); slot s holds rows s * P .. (s + 1) * P - 1
+    sums      level side -> (n, 3, 2) float64: per image and channel the sum and the sum of squares
+    """
+
+    def __init__(
+        self,
+        *,
+        config: SwdConfig,
+        role: str,
+        res: int,
+        numbers: NDArray[np.int64],
+        stores: dict[int, DescriptorStore],
+        sums: dict[int, NDArray[np.float64]],
+    ) -> None:
+        self.config = config
+        self.role = role
+        self.res = res
+        self.numbers = numbers
+        self.stores = stores
+        self.sums = sums
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.numbers)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Level sides, finest first."""
+        return level_sizes(self.res)
+
+    def moments(self, size: int, first: int = 0, last: int | None = None) -> Moments:
+        """Moments of a level over the images in slots first..last-1 (all by default).
+
+        The sums are added in the order of slots, so that the result does not depend on batches or shards.
+        """
+        chosen = self.sums[size][first:last]
+        count = len(chosen) * self.config.patches * VALUES_PER_CHANNEL
+        total = chosen.sum(axis=0)
+        mean = total[:, SUM] / count
+        variance = np.maximum(total[:, SQUARES] / count - np.square(mean), 0.0)
+        return Moments(mean=mean, std=np.sqrt(variance))
+
+    def reference_moments(self, size: int) -> Moments:
+        """Moments as NumPy reduces them in float32 over (rows, 3, 7, 7); loads the level into memory."""
+        rows = self.n * self.config.patches
+        loaded = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
+        block = self.stores[size].read(0, rows, loaded)
+        if block is not loaded:
+            np.copyto(loaded, block)
+        cube = loaded.reshape(rows, CHANNELS, 7, 7)
+        mean = np.mean(cube, axis=(0, 2, 3), keepdims=True)
+        cube -= mean
+        std = np.std(cube, axis=(0, 2, 3))
+        return Moments(mean=mean.reshape(CHANNELS).astype(np.float64), std=std.astype(np.float64))
+
+    def keep_first(self, n: int) -> None:
+        """Forget the images in slots n and later."""
+        self.numbers = self.numbers[:n]
+        for size in self.sizes:
+            self.stores[size].truncate(n * self.config.patches)
+            self.sums[size] = self.sums[size][:n]
+
+    def close(self) -> None:
+        """Free memory and disk space."""
+        for store in self.stores.values():
+            store.close()
+
+
+def merge_statistics(parts: Sequence[SwdStatistics], into: SwdStatistics, starts: Sequence[int]) -> None:
+    """Copy parts computed elsewhere into `into`, part k into the slots from starts[k] on.
+
+    Raises BatchError for parts of another configuration, role or resolution, or that do not fit.
+    """
+    for part, start in zip(parts, starts, strict=True):
+        if (part.config, part.role, part.res) != (into.config, into.role, into.res):
+            raise BatchError(f"a part of {part.n} images was computed with other parameters or size")
+        if start < 0 or start + part.n > into.n:
+            raise BatchError(f"a part of {part.n} images does not fit into slots {start}.. of {into.n}")
+        patches = into.config.patches
+        scratch = np.empty((patches, DESCRIPTOR_VALUES), np.float32)
+        for size in into.sizes:
+            for slot in range(part.n):
+                block = part.stores[size].read(slot * patches, (slot + 1) * patches, scratch)
+                into.stores[size].write((start + slot) * patches, block)
+            into.sums[size][start : start + part.n] = part.sums[size]
+        into.numbers[start : start + part.n] = part.numbers

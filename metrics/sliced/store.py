@@ -1,0 +1,118 @@
+"""Where the descriptors of a level lie: in memory when small, else in an unnamed temporary file.
+
+An unnamed file has no directory entry: the kernel frees it when the process ends, by whatever end.
+Files are read and written by position, not mapped, so that they do not count as this process's memory.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.errors import DiskSpaceError
+from metrics.sliced.config import DESCRIPTOR_VALUES
+
+SPILL_ENVIRONMENT = "METRICS_SPILL"
+ROW_BYTES = DESCRIPTOR_VALUES * 4
+GIB = 1 << 30
+
+
+class DescriptorStore:
+    """(rows, 147) float32 descriptors that can be written and read by several threads at once."""
+
+    def __init__(self, rows: int, folder: Path | None) -> None:
+        """`folder` None keeps the rows in memory, else they go to an unnamed file on that folder's disk."""
+        self.rows = rows
+        self._memory: NDArray[np.float32] | None = None
+        self._file: int | None = None
+        if folder is None:
+            self._memory = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
+        else:
+            self._file = _unnamed_file(folder)
+
+    def write(self, start: int, block: NDArray[np.float32]) -> None:
+        """Store contiguous (k, 147) float32 as rows start..start+k-1."""
+        if self._memory is not None:
+            self._memory[start : start + len(block)] = block
+            return
+        view = memoryview(np.ascontiguousarray(block)).cast("B")
+        offset = start * ROW_BYTES
+        while len(view):
+            try:
+                done = os.pwrite(self._descriptor(), view, offset)
+            except OSError as error:
+                raise DiskSpaceError(
+                    f"cannot write temporary descriptors: {error.strerror}; free some space or name another "
+                    f"folder with {SPILL_ENVIRONMENT}"
+                ) from None
+            view, offset = view[done:], offset + done
+
+    def read(self, start: int, stop: int, scratch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows start..stop-1, (stop - start, 147) float32: a view of memory, or `scratch` filled."""
+        if self._memory is not None:
+            return self._memory[start:stop]
+        block = scratch[: stop - start]
+        view, offset = memoryview(block).cast("B"), start * ROW_BYTES
+        while len(view):
+            done = os.preadv(self._descriptor(), [view], offset)
+            if done <= 0:
+                raise DiskSpaceError(f"the temporary file of descriptors ends before row {stop}")
+            view, offset = view[done:], offset + done
+        return block
+
+    def truncate(self, rows: int) -> None:
+        """Forget the rows from `rows` on."""
+        self.rows = rows
+        if self._file is not None:
+            os.ftruncate(self._file, rows * ROW_BYTES)
+        elif self._memory is not None:
+            self._memory = self._memory[:rows]
+
+    def close(self) -> None:
+        """Free memory or disk space."""
+        self._memory = None
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            raise ValueError("the descriptors were closed")
+        return self._file
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self.close()
+
+
+def _unnamed_file(folder: Path) -> int:
+    """Descriptor of a new file without a name on the disk of `folder`."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except (AttributeError, OSError):
+        # File systems and systems without O_TMPFILE: a name for an instant.
+        number, name = tempfile.mkstemp(dir=folder)
+        os.unlink(name)  # noqa: PTH108 - a plain string from mkstemp
+        return number
+
+
+def spill_folder(chosen: Path | None = None) -> Path:
+    """The folder for temporary descriptors: `chosen`, or METRICS_SPILL, or the system's temporary folder."""
+    if chosen is not None:
+        return chosen
+    return Path(os.environ.get(SPILL_ENVIRONMENT) or tempfile.gettempdir())
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise DiskSpaceError if `folder` is missing or its disk has fewer than `needed` bytes free."""
+    if not folder.is_dir():
+        raise DiskSpaceError(f"{folder} is not a folder; name another with {SPILL_ENVIRONMENT}")
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskSpaceError(
+            f"{folder} has {free / GIB:.1f} GiB free, the descriptors need {needed / GIB:.1f} GiB; "
+            f"name another folder with {SPILL_ENVIRONMENT}"
+        )
