@@ -288,7 +288,7 @@ def write_provenance(path: Path, rows: list[tuple[str, Item, bytes]]) -> None:
         "landmarks": "dlib 68-point model on the original, moved with the pixels, checked by eye",
         "attributes": "What plainly shows in the picture is 1; matters of taste are -1 throughout",
         "notice": (
-            "The White House photographs are works of the United States government; notices embedded in them ask"
+            "The White House photographs are works of the US government; notices embedded in them ask"
             " that they not be manipulated nor used to suggest endorsement. Here they are cropped, scaled and"
             " encoded again, and endorse nothing."
         ),
