@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from celebahq_tools.align.border import Sides, extend
-from celebahq_tools.align.quads import Array, check_quad, quad_side, scale_quad
-from celebahq_tools.align.resample import SUBSAMPLES, magnify, sample_square, shrink
+from celebahq_tools.align.quads import SUBSAMPLES, Array, check_quad, quad_side, scale_quad
+from celebahq_tools.align.resample import magnify, sample_square, shrink, with_fourth
 from celebahq_tools.errors import PictureError
 
 Pixels = NDArray[np.uint8]
@@ -29,7 +29,7 @@ MAX_MAGNIFY = 64
 def needed_box(quad: Array, shape_hw: tuple[int, int], margin: int | None = None) -> Box:
     """The part of a picture of `shape_hw` that the crop reads: (x0, y0, x1, y1), within the picture.
 
-    margin: pixels kept around the square; by default a tenth of its side, which is what `extract_crop` looks at.
+    margin: pixels kept around the square; by default a tenth of its side, what `extract_crop` looks at.
     Raises PictureError 'bad-landmarks' when the centre of the square lies outside the picture.
     """
     corners = check_quad(quad)
@@ -50,10 +50,10 @@ def needed_box(quad: Array, shape_hw: tuple[int, int], margin: int | None = None
 def extract_crop(pixels: Pixels, quad: Array, res: int = 1024) -> Pixels:
     """The square `quad` of a picture as an upright image.
 
-    pixels (H, W, 3) uint8, quad (4, 2); returns (3, res, res) uint8: (4 res)² bilinear samples, then 4x4 means
-    rounded half to even (Karras et al. 2018, appendix C). A finer source than 4 res is averaged down first; a
-    coarser one than res is magnified by Catmull-Rom interpolation, in the place of super-resolution; where the
-    square leaves the picture, that is mirrored, blurred and faded (`border`).
+    pixels (H, W, 3) uint8, quad (4, 2); returns (3, res, res) uint8: (4 res)² bilinear samples, then 4x4
+    means rounded half to even (Karras et al. 2018, appendix C). A square wider than 4 res pixels is averaged
+    down first, a narrower one than about res magnified by Catmull-Rom interpolation, in the place of
+    super-resolution; where it leaves the picture, that is mirrored, blurred and faded (`border`).
     Raises PictureError 'bad-pixels' or 'bad-landmarks'.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
@@ -66,13 +66,13 @@ def extract_crop(pixels: Pixels, quad: Array, res: int = 1024) -> Pixels:
         if min(pixels.shape[:2]) < 2 * factor:
             raise PictureError(
                 "bad-landmarks",
-                f"landmarks give no crop: a square of {quad_side(corners):.0f} px is far larger than the picture",
+                f"landmarks give no crop: a square {quad_side(corners):.0f} px wide is far larger than the picture",
             )
         pixels, corners = shrink(pixels, factor), scale_quad(corners, 1 / factor)
     magnification = _magnification(quad_side(corners), res)
     pixels, corners = _surrounded(pixels, corners, EDGE_PX / magnification)
-    pixels, corners = magnify(pixels, magnification), scale_quad(corners, magnification)
-    return sample_square(pixels, corners, res)
+    rgba = magnify(with_fourth(pixels), magnification)
+    return sample_square(rgba, scale_quad(corners, magnification), res)
 
 
 def _surrounded(pixels: Pixels, quad: Array, nearest: float) -> tuple[Pixels, Array]:
@@ -90,13 +90,13 @@ def _surrounded(pixels: Pixels, quad: Array, nearest: float) -> tuple[Pixels, Ar
             max(y1 + FILTER_PX - height, 0),
         )
         pixels = extend(pixels, reach, side)
-        quad = quad + (reach.left, reach.top)
+        quad = quad + np.array([reach.left, reach.top])
     return _cut(pixels, quad, needed_box(quad, pixels.shape[:2], FILTER_PX))
 
 
 def _cut(pixels: Pixels, quad: Array, box: Box) -> tuple[Pixels, Array]:
     x0, y0, x1, y1 = box
-    return pixels[y0:y1, x0:x1], quad - (x0, y0)
+    return pixels[y0:y1, x0:x1], quad - np.array([x0, y0])
 
 
 def _bounds(quad: Array) -> Box:

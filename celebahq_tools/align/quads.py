@@ -21,6 +21,8 @@ CENTRE_DROP = 0.1
 
 MIN_SIDE_PX = 4.0
 """A smaller square has no face in it: about one pixel between the eyes."""
+MAX_POSITION_PX = 1e6
+"""No picture is that large."""
 MIN_AXIS = 0.1
 """Smallest |e - rot90(m)| over max(|e|, |m|): below it the two directions of a face contradict each other."""
 MIN_SINE = 0.02
@@ -31,7 +33,7 @@ LONG_ENOUGH = 0.2
 _EYE_LEFT_68, _EYE_RIGHT_68 = slice(36, 42), slice(42, 48)
 _LIP_LEFT_68, _LIP_RIGHT_68 = 48, 54
 
-_SUBSAMPLES = 4
+SUBSAMPLES = 4
 """Bilinear samples per output pixel and axis: 4096 samples for 1024 pixels."""
 
 
@@ -59,14 +61,14 @@ def ffhq_quad(landmarks68: Array) -> Array:
 
 
 def published_quad(quad: Array, res: int = 1024) -> Array:
-    """The square that the published CelebA-HQ shows for `quad`: up to half a pixel further right and down.
+    """The square that the published CelebA-HQ shows for `quad`: moved by up to half an output pixel.
 
-    Two roundings of that release move its pictures (docs/geometry.md): it adds half a pixel once more after the
-    picture was magnified, and it takes each of the (4 res)² samples at the corner of its cell, not the centre.
+    Two habits of that release move its pictures (docs/geometry.md): it adds half a pixel once more after the
+    picture was magnified, and takes each of the (4 res)² samples at the corner of its cell, not the centre.
     """
     side = quad_side(quad)
     per_pixel = published_factor(side, res)
-    cell_centre = (quad[3] - quad[0] + quad[1] - quad[0]) * (0.5 / (_SUBSAMPLES * res))
+    cell_centre = (quad[3] - quad[0] + quad[1] - quad[0]) * (0.5 / (SUBSAMPLES * res))
     shifted: Array = quad + 0.5 / per_pixel - cell_centre
     return shifted
 
@@ -84,13 +86,13 @@ def quad_side(quad: Array) -> float:
 
 
 def scale_quad(quad: Array, factor: float) -> Array:
-    """The quad in the picture magnified by `factor` (below 1: shrunk); pixel centres x become (x + 0.5) f - 0.5."""
+    """The quad in the picture magnified by `factor` f (below 1: shrunk): x becomes (x + 0.5) f - 0.5."""
     scaled: Array = (quad + 0.5) * factor - 0.5
     return scaled
 
 
 def check_quad(quad: Array) -> Array:
-    """The quad as (4, 2) float64; PictureError 'bad-landmarks' unless it is a finite parallelogram of some size."""
+    """The quad as (4, 2) float64; PictureError 'bad-landmarks' unless a finite parallelogram of some size."""
     corners = np.asarray(quad, np.float64)
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise _bad(f"the crop square must be 4 finite points, found {corners.tolist()}")
@@ -125,8 +127,10 @@ def _checked(landmarks: Array, count: int) -> Array:
     points = np.asarray(landmarks, np.float64)
     if points.shape != (count, 2):
         raise _bad(f"{count} landmarks (x, y) needed, found an array of shape {points.shape}")
-    if not np.isfinite(points).all():
-        raise _bad(f"landmark {int(np.argmin(np.isfinite(points).all(axis=1)))} is not a finite position")
+    usable = (np.abs(points) < MAX_POSITION_PX).all(axis=1)  # False for NaN too
+    if not usable.all():
+        index = int(np.argmin(usable))
+        raise _bad(f"landmark {index} is at {points[index].tolist()}, no position in a picture")
     return points
 
 
