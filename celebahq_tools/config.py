@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from celebahq_tools.errors import UsageError
-from celebahq_tools.restore.config import RestorerConfig
+from celebahq_tools.restore.base import RestorerConfig
 
 RecipeName = Literal["paper", "plain", "ffhq", "official", "images"]
 FacesOption = Literal["largest", "all"]
@@ -22,6 +22,8 @@ MIN_RES = 4
 DEFAULT_MIN_FACE_PX = 24
 SAMPLES_PER_SIDE = 4
 """The paper samples the crop at 4096² before the box filter takes it to 1024²: four samples a side and pixel."""
+
+NO_RESTORER = RestorerConfig(name="none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,15 +47,13 @@ class BuildConfig:
     faces: FacesOption = "largest"
     min_face_px: int = DEFAULT_MIN_FACE_PX
     fit: FitOption = "refuse"
-    restorer: RestorerConfig = RestorerConfig()
+    restorer: RestorerConfig = NO_RESTORER
     ids: tuple[str, ...] | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.recipe not in get_args(RecipeName):
-            raise UsageError(
-                f"recipe {self.recipe!r} is unknown: use one of {', '.join(get_args(RecipeName))}"
-            )
+            raise UsageError(f"recipe {self.recipe!r} is unknown: use one of {', '.join(get_args(RecipeName))}")
         if not MIN_RES <= self.res <= MAX_RES or self.res & (self.res - 1):
             raise UsageError(f"--res {self.res}: expected a power of two from {MIN_RES} to {MAX_RES}")
         for name, value in (("--keep", self.keep), ("--limit", self.limit), ("--min-face", self.min_face_px)):

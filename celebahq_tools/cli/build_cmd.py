@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -11,6 +11,7 @@ from celebahq_tools.cli.common import command_errors, json_option, quiet_option
 from celebahq_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from celebahq_tools.config import RunOptions
     from celebahq_tools.pipeline.job import Job
     from celebahq_tools.sources import Source
 
@@ -49,7 +50,10 @@ if TYPE_CHECKING:
 @click.option("--restorer-weights", type=click.Path(path_type=Path), help="Its weights, instead of the cached ones.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option("--landmarks-model", type=click.Path(path_type=Path), help="dlib's 68-point model file.")
-@click.option("--ids", help="Only these files (names with or without ending, comma separated, or @FILE with one a line).")
+@click.option(
+    "--ids",
+    help="Only these files (names with or without ending, comma separated, or @FILE with one a line).",
+)
 @click.option("--limit", type=int, help="Only the first this many files.")
 @click.option("--jobs", "-j", type=int, default=1, show_default=True, help="Worker processes.")
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares this disk, tcp://HOST:PORT.")
@@ -97,7 +101,13 @@ def build_cmd(
     options = run_options(jobs, dask, strict, overwrite, landmarks_model, deltas)
     with ExitStack() as stack:
         source = stack.enter_context(open_sample()) if src is None else open_source(src)
-        values: dict[str, Any] = {"res": res, "keep": keep, "faces": faces, "ids": ids_of(ids), "limit": limit}
+        values: dict[str, Any] = {
+            "res": res,
+            "keep": keep,
+            "faces": faces,
+            "ids": ids_of(ids),
+            "limit": limit,
+        }
         if min_face is not None:
             values["min_face_px"] = min_face
         job = _job(source, recipe, values, restorer, restorer_weights, precision, options)
@@ -111,13 +121,15 @@ def _job(
     restorer: str | None,
     weights: Path | None,
     precision: str,
-    options: Any,
+    options: "RunOptions",
 ) -> "Job":
-    from celebahq_tools.config import BuildConfig
+    from celebahq_tools.config import BuildConfig, RecipeName
     from celebahq_tools.pipeline.job import default_recipe, face_job
-    from celebahq_tools.restore.config import RestorerConfig
+    from celebahq_tools.restore.base import PrecisionName, RestorerConfig, RestorerName
 
-    config = RestorerConfig(name=restorer or "realesrgan", weights=weights, precision=precision)
+    config = RestorerConfig(
+        name=cast(RestorerName, restorer or "realesrgan"), weights=weights, precision=cast(PrecisionName, precision)
+    )
     notes: tuple[str, ...] = ()
     if recipe is None:
         recipe, note = default_recipe(config)
@@ -126,7 +138,7 @@ def _job(
         if restorer not in (None, "none") or weights is not None:
             raise UsageError(f"--restorer goes with --recipe paper, not {recipe}")
         config = RestorerConfig(name="none")
-    build = BuildConfig(recipe=recipe, restorer=config, **values)
+    build = BuildConfig(recipe=cast(RecipeName, recipe), restorer=config, **values)
     if recipe == "official":
         from celebahq_tools.pipeline.job_official import official_job
 

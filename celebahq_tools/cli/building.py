@@ -122,7 +122,9 @@ def _summary_text(summary: "BuildSummary") -> str:
     else:
         lines.append(f"Built in {summary.wall_sec:.1f} s.")
     if summary.restored_share is not None:
-        lines.append(f"The restorer computed {summary.restored_share:.0%} of the pictures' pixels, what the crops need.")
+        lines.append(
+            f"The restorer computed {summary.restored_share:.0%} of the pictures' pixels, what the crops need."
+        )
     if summary.left_out:
         lines.append(f"{summary.left_out} accepted images were left out by --keep.")
     if summary.rejects:
@@ -137,7 +139,7 @@ def _summary_text(summary: "BuildSummary") -> str:
 def _estimate_text(cost: "Estimate", config: "BuildConfig") -> str:
     total = cost.survey_sec + cost.render_sec
     lines = [
-        f"{cost.files} files, about {cost.images} images at {config.res}x{config.res} (from {cost.sampled_files} tried).",
+        f"{cost.files} files, about {cost.images} images at {config.res}x{config.res} ({cost.sampled_files} tried).",
         f"Time with {cost.jobs} jobs: about {_duration(total)} "
         f"(survey {_duration(cost.survey_sec)}, rendering {_duration(cost.render_sec)}).",
         f"Disk: {cost.disk_bytes / 2**30:.2f} GiB, {cost.free_bytes / 2**30:.2f} GiB free.",
@@ -149,7 +151,7 @@ def _estimate_text(cost: "Estimate", config: "BuildConfig") -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 120:  # noqa: PLR2004
+    if seconds < 120:
         return f"{seconds:.1f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

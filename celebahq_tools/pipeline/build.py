@@ -28,7 +28,14 @@ from celebahq_tools.pipeline.survey import (
     survey,
 )
 from celebahq_tools.pipeline.versions import library_versions
-from celebahq_tools.store import IndexRow, PyramidMeta, PyramidReader, SlotWriter, create_pyramid, required_bytes
+from celebahq_tools.store import (
+    IndexRow,
+    PyramidMeta,
+    PyramidReader,
+    SlotWriter,
+    create_pyramid,
+    required_bytes,
+)
 from celebahq_tools.store.create import sync_folder
 from celebahq_tools.store.verify import verify_pyramid
 
@@ -59,7 +66,9 @@ class BuildSummary:
     notes: tuple[str, ...]
 
 
-def build_pyramid(job: Job, config: BuildConfig, options: RunOptions, out: Path, progress: StageProgress) -> BuildSummary:
+def build_pyramid(
+    job: Job, config: BuildConfig, options: RunOptions, out: Path, progress: StageProgress
+) -> BuildSummary:
     """Make the pyramid `out` of a job; continues what an earlier, killed run of the same command has done.
 
     Raises CelebAHQError and its kinds: another process builds `out`, `out` is there and made otherwise, nothing
@@ -85,7 +94,12 @@ def build_pyramid(job: Job, config: BuildConfig, options: RunOptions, out: Path,
 
 
 def _fill(
-    job: Job, config: BuildConfig, options: RunOptions, paths: BuildPaths, digest: str, progress: StageProgress
+    job: Job,
+    config: BuildConfig,
+    options: RunOptions,
+    paths: BuildPaths,
+    digest: str,
+    progress: StageProgress,
 ) -> tuple[SurveyResult, int]:
     """Survey and render until no item is lost any more; returns the survey and how many `keep` left out."""
     damaged = 0
@@ -161,6 +175,7 @@ def _take_over(donor: Path, filling: Path, chosen: Sequence[Candidate]) -> None:
 
 def _verified(paths: BuildPaths, options: RunOptions, progress: StageProgress) -> bool:
     """Check every image of the partial file; damaged slots are emptied, to be rendered again, and False returned."""
+
     def checked(done: int, total: int) -> None:
         progress(VERIFY, done, total)
 

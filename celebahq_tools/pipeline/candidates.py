@@ -82,9 +82,7 @@ class Candidate:
             restored_share=values.get("restored_share"),
             official=None
             if official is None
-            else OfficialRow(
-                idx=official[0], orig_idx=official[1], proc_md5=official[2], final_md5=official[3]
-            ),
+            else OfficialRow(idx=official[0], orig_idx=official[1], proc_md5=official[2], final_md5=official[3]),
         )
 
 

@@ -11,7 +11,7 @@ from celebahq_tools.config import BuildConfig, RecipeName, RunOptions
 from celebahq_tools.errors import MissingDependencyError, UsageError
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
-from celebahq_tools.restore.config import RestorerConfig
+from celebahq_tools.restore.base import RestorerConfig
 from celebahq_tools.sources import Source
 
 READ_BYTES = 1 << 20

@@ -39,9 +39,7 @@ def read_journal(path: Path, kind: str) -> tuple[Line, list[Line]] | None:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise FormatError(
-                f"{path}, line {number}: not a JSON object; the file is damaged: delete it to begin anew"
-            )
+            raise FormatError(f"{path}, line {number}: not a JSON object; the file is damaged: delete it to begin anew")
         lines.append(value)
     header = lines[0]
     if header.get("kind") != kind or header.get("version") != JOURNAL_VERSION:

@@ -1,6 +1,7 @@
 """Faces cut out of photographs: the recipes `paper`, `plain` and `ffhq` (Karras et al. 2018, appendix C)."""
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -10,13 +11,13 @@ from celebahq_tools.align import extract_crop, ffhq_quad, needed_box, paper_quad
 from celebahq_tools.config import SAMPLES_PER_SIDE
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import PictureError
-from celebahq_tools.names import printable
 from celebahq_tools.faces import Face, FaceFinder
+from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
 from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
 from celebahq_tools.quality import quality_score
 from celebahq_tools.records import Record
-from celebahq_tools.restore import open_restorer
+from celebahq_tools.restore import Restorer, configure_worker_threads, open_restorer, restored_share
 
 Pixels = NDArray[np.uint8]
 Quad = NDArray[np.float64]
@@ -29,8 +30,11 @@ class FaceRecipe:
         self._config = spec.config
         self._reader = spec.reader
         self._annotated = spec.source_kind == "celeba"
-        self._restorer = open_restorer(spec.config.restorer) if spec.config.recipe == "paper" else None
-        self._finder = None
+        self._restorer: Restorer | None = None
+        if spec.config.recipe == "paper":
+            configure_worker_threads()
+            self._restorer = open_restorer(spec.config.restorer)
+        self._finder: FaceFinder | None = None
         if spec.landmarks_model is not None:
             self._finder = FaceFinder(spec.landmarks_model, spec.config.min_face_px, spec.config.faces)
 
@@ -70,9 +74,7 @@ class FaceRecipe:
             return [task.record]
         faces = self._finder.find(pixels)
         if not faces:
-            raise PictureError(
-                "no-face", f"{printable(task.file)}: no face found; crop it by hand or leave it out"
-            )
+            raise PictureError("no-face", f"{printable(task.file)}: no face found; crop it by hand or leave it out")
         if task.record is not None:
             return [_annotated_face(task.record, faces)]
         return [_face_record(task.file, face, number) for number, face in enumerate(faces, start=1)]
@@ -99,13 +101,13 @@ class FaceRecipe:
         return dataclasses.replace(candidate, quality=quality_score(self._crop(pixels, _quad(candidate))))
 
     def _restored_share(self, pixels: Pixels, quad: Quad) -> float | None:
-        """Part of the whole picture's pixels, as enlarged by the paper, that the restorer computes."""
+        """Part of the whole picture's pixels that the restorer has to look at."""
         if self._restorer is None or self._restorer.scale == 1:
             return None
         height, width = pixels.shape[:2]
         factor = limit_factor(quad, self._max_side(self._restorer))
-        x0, y0, x1, y1 = needed_box(quad, (height, width))
-        return (x1 - x0) * (y1 - y0) * factor**2 / (height * width)
+        context = math.ceil(self._restorer.context / factor)
+        return restored_share((height, width), needed_box(quad, (height, width)), context) * factor**2
 
     def _crop(self, pixels: Pixels, quad: Quad) -> Pixels:
         res = self._config.res
@@ -159,6 +161,7 @@ def _annotated_face(record: Record, faces: list[Face]) -> Record:
     nearest = min(faces, key=lambda face: float(np.hypot(*(face.landmarks.mean(axis=0) - centre))))
     if np.hypot(*(nearest.landmarks.mean(axis=0) - centre)) > reach:
         raise PictureError(
-            "no-face", f"{printable(record.file)}: no face found where the annotation has one; use --recipe plain"
+            "no-face",
+            f"{printable(record.file)}: no face found where the annotation has one; use --recipe plain",
         )
     return dataclasses.replace(record, landmarks68=nearest.landmarks68)

@@ -47,7 +47,8 @@ def fit_square(pixels: NDArray[np.uint8], fit: FitOption, *, name: str) -> NDArr
         return pixels
     if fit == "refuse":
         raise PictureError(
-            "not-square", f"{printable(name)}: {width}x{height} is not square; choose --fit crop or --fit pad to take it"
+            "not-square",
+            f"{printable(name)}: {width}x{height} is not square; choose --fit crop or --fit pad to take it",
         )
     if fit == "crop":
         side = min(height, width)

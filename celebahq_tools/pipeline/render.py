@@ -25,7 +25,9 @@ def render(
     plan: str,
     progress: StageProgress,
 ) -> list[Reject]:
-    """Render the items whose slots are empty; `plan` is the digest of `chosen`. Returns those that could not be (late rejects).
+    """Render the items whose slots are empty; `plan` is the digest of `chosen`.
+
+    Returns those that could not be rendered (late rejects).
 
     Raises CelebAHQError at the first of them when `options.strict` is set, DiskSpaceError when the disk is full.
     """
@@ -64,4 +66,3 @@ def _on_cluster(
     paths.shards.mkdir(exist_ok=True)
     for shard in run_tasks(render_shard, ((spec, shard) for shard in shards), options):
         yield from join_shard(shard, writer)
-

@@ -47,9 +47,7 @@ class Shard:
         return CHANNELS * self.res * self.res
 
 
-def shard_plan(
-    work: Sequence[tuple[int, Candidate]], total: int, res: int, folder: Path, plan: str
-) -> list[Shard]:
+def shard_plan(work: Sequence[tuple[int, Candidate]], total: int, res: int, folder: Path, plan: str) -> list[Shard]:
     """Cut the slots 0..total into shards of fixed ranges, leaving out those with nothing to do."""
     size = min(-(-total // SHARDS_PER_BUILD), max(1, MAX_SHARD_BYTES // (CHANNELS * res * res)))
     shards = []
@@ -93,7 +91,7 @@ def render_shard(spec: RecipeSpec, shard: Shard) -> Shard:
                 filled, image = render_item(recipe, slot, candidate)
                 if image is not None:
                     with disk_errors(shard.data):
-                        write_fully(descriptor, memoryview(image).cast("B"), _offset(shard, slot))
+                        write_fully(descriptor, image.reshape(-1).data, _offset(shard, slot))
                 journal.append(dataclasses.asdict(filled))
         os.fdatasync(descriptor)
     finally:
@@ -102,20 +100,18 @@ def render_shard(spec: RecipeSpec, shard: Shard) -> Shard:
 
 
 def join_shard(shard: Shard, writer: SlotWriter) -> Iterator[Filled]:
-    """Copy a finished shard into its slots, then remove it. Raises FormatError if its bytes are not what was written."""
+    """Copy a finished shard into its slots, then remove it. Raises FormatError if its bytes have changed."""
     with shard.data.open("rb") as data:
         for filled in _finished(shard):
             if filled.reject is None:
                 data.seek(_offset(shard, filled.slot))
                 image = np.frombuffer(data.read(shard.image_bytes), np.uint8)
-                if hashlib.sha256(image).hexdigest() != filled.sha256:
+                if hashlib.sha256(image.data).hexdigest() != filled.sha256:
                     raise FormatError(
                         f"{shard.data}: slot {filled.slot} is not what its worker wrote; delete {shard.data.parent} "
                         "and run the same command again"
                     )
-                writer.write(
-                    filled.slot, image.reshape(CHANNELS, shard.res, shard.res), quality=filled.quality
-                )
+                writer.write(filled.slot, image.reshape(CHANNELS, shard.res, shard.res), quality=filled.quality)
             yield filled
     shard.journal.unlink()
     shard.data.unlink()

@@ -44,7 +44,7 @@ class Filled:
 def survey_files(spec: RecipeSpec, tasks: Sequence[FileTask]) -> list[Surveyed]:
     """Survey a few files."""
     recipe = open_recipe(spec)
-    results = []
+    results: list[Surveyed] = []
     for task in tasks:
         try:
             results.append(Surveyed(file=task.file, items=tuple(recipe.survey(task))))
@@ -56,7 +56,7 @@ def survey_files(spec: RecipeSpec, tasks: Sequence[FileTask]) -> list[Surveyed]:
 def fill_slots(spec: RecipeSpec, writer: SlotWriter, work: Sequence[tuple[int, Candidate]]) -> list[Filled]:
     """Render a few items straight into their slots of the pyramid."""
     recipe = open_recipe(spec)
-    results = []
+    results: list[Filled] = []
     with writer:
         for slot, candidate in work:
             filled, image = render_item(recipe, slot, candidate)
@@ -74,7 +74,7 @@ def render_item(recipe: Recipe, slot: int, candidate: Candidate) -> tuple[Filled
         reject = reject_of(error, candidate.key, candidate.file)
         return Filled(slot=slot, key=candidate.key, reject=reject), None
     quality = candidate.quality if candidate.quality is not None else quality_score(image)
-    sha256 = hashlib.sha256(image).hexdigest()
+    sha256 = hashlib.sha256(image.data).hexdigest()
     return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality), image
 
 
@@ -82,9 +82,7 @@ def reject_of(error: PictureError | OSError, key: str, file: str) -> Reject:
     """The reject for a picture that raised `error`."""
     if isinstance(error, PictureError):
         return Reject(key=key, file=file, reason=error.reason, message=str(error))
-    return Reject(
-        key=key, file=file, reason="unreadable", message=f"{file}: cannot be read: {error.strerror or error}"
-    )
+    return Reject(key=key, file=file, reason="unreadable", message=f"{file}: cannot be read: {error.strerror or error}")
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

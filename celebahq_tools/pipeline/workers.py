@@ -42,7 +42,7 @@ def run_tasks(function: Callable[..., T], tasks: Iterable[Task], options: RunOpt
             yield _call(function, task)
         return
     import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     with ExitStack() as stack:
         workers = options.jobs
@@ -60,9 +60,9 @@ def run_tasks(function: Callable[..., T], tasks: Iterable[Task], options: RunOpt
         try:
             for result in results:  # noqa: UP028 - `yield from` would close `results` loudly
                 yield result
-        except TerminatedWorkerError:
+        except BrokenProcessPool:
             raise CelebAHQError(
-                "a worker process was killed, most likely for want of memory: run the same command again with "
+                "a worker process died, most likely for want of memory: run the same command again with "
                 "fewer --jobs; what is finished is kept"
             ) from None
 
@@ -74,6 +74,17 @@ def _close_quietly(results: Generator[T, None, None]) -> None:
         results.close()
 
 
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingDependencyError(
+            "--dask needs the packages dask and distributed: pip install 'celebahq-tools[dask]'"
+        ) from None
+    client: Any = Client  # has no annotations
+    return client(address, timeout=CONNECT_TIMEOUT_SEC)
+
+
 class _dask_backend:  # noqa: N801 - used as a context manager only
     """Connects to a scheduler and makes it joblib's backend; enters as the number of its worker threads."""
 
@@ -82,21 +93,15 @@ class _dask_backend:  # noqa: N801 - used as a context manager only
         self._stack = ExitStack()
 
     def __enter__(self) -> int:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise MissingDependencyError(
-                "--dask needs the packages dask and distributed: pip install 'celebahq-tools[dask]'"
-            ) from None
         import joblib
 
         try:
-            client = self._stack.enter_context(Client(self._address, timeout=CONNECT_TIMEOUT_SEC))
+            client = self._stack.enter_context(_client(self._address))
         except (OSError, TimeoutError, ValueError) as error:
             raise CelebAHQError(
-                f"--dask {self._address}: no scheduler answers there ({error}); expected tcp://HOST:PORT of a running one"
+                f"--dask {self._address}: no scheduler answers there ({error}); expected tcp://HOST:PORT"
             ) from None
-        threads = sum(client.nthreads().values())
+        threads = int(sum(client.nthreads().values()))
         if threads == 0:
             self._stack.close()
             raise CelebAHQError(f"--dask {self._address}: the scheduler has no workers; start some first")

@@ -159,9 +159,9 @@ def test_rejects_are_listed_and_strict_makes_them_fatal(tmp_path: Path, make_cel
         ("000009.jpg", "no-landmarks"),
     ]
     assert all(item["file"] in item["message"] for item in listed)
-    with pytest.raises(CelebAHQError, match="--strict: 000002.jpg"):
+    with pytest.raises(CelebAHQError, match=r"--strict: 000002\.jpg"):
         build(root, tmp_path / "strict.h5", strict=True)
-    with pytest.raises(CelebAHQError, match="--strict: 000002.jpg"):
+    with pytest.raises(CelebAHQError, match=r"--strict: 000002\.jpg"):
         build(root, tmp_path / "strict.h5", strict=True, jobs=2)
     assert not (tmp_path / "strict.h5").exists()
     assert build(root, tmp_path / "strict.h5").num_images == 3
@@ -214,7 +214,7 @@ def test_ids_and_limit_choose_files(tmp_path: Path, make_celeba: MakeCelebA) -> 
     build(root, tmp_path / "limit.h5", BuildConfig(recipe="plain", res=32, limit=3))
     assert list(PyramidReader(tmp_path / "ids.h5").index.key) == ["000002.jpg", "000003.jpg"]
     assert len(PyramidReader(tmp_path / "limit.h5")) == 3
-    with pytest.raises(UsageError, match="--ids: not in .*: 77"):
+    with pytest.raises(UsageError, match=r"--ids: not in .*: 77"):
         build(root, tmp_path / "bad.h5", BuildConfig(recipe="plain", res=32, ids=("000001", "77")))
 
 
@@ -223,7 +223,7 @@ def test_too_small_a_disk_is_noticed_before_the_start(
 ) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr(build_module.shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(DiskSpaceError, match="need 0.00 GiB, 0.00 GiB are free"):
+    with pytest.raises(DiskSpaceError, match=r"need 0\.00 GiB, 0\.00 GiB are free"):
         build(make_celeba(2), tmp_path / "out.h5")
     assert not list(tmp_path.glob("out.h5*"))
 
@@ -244,22 +244,20 @@ def test_a_full_disk_stops_resumably(
     out = tmp_path / "full.h5"
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
-        with pytest.raises((DiskSpaceError, OSError), match="no space|No space"):
+        with pytest.raises((DiskSpaceError, OSError), match=r"no space|No space"):
             build(root, out)
     assert not out.exists()
     build(root, out)
     assert content(out) == content(tmp_path / "good.h5")
 
 
-def test_a_damaged_slot_is_found_and_rendered_again(
-    tmp_path: Path, make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_slot_is_found_and_rendered_again(tmp_path: Path, make_celeba: MakeCelebA) -> None:
     root, out = make_celeba(3), tmp_path / "out.h5"
     build(root, tmp_path / "good.h5")
     stages: list[str] = []
 
     def damaging(stage: str, done: int, total: int) -> None:
-        if stage == "verify" and "verify" not in stages:
+        if stage == "render" and done == total and "verify" not in stages:
             with PyramidReader(BuildPaths.beside(out).partial, allow_partial=True) as reader:
                 offset = reader.layout.levels[32].offset
             assert offset is not None
@@ -269,9 +267,9 @@ def test_a_damaged_slot_is_found_and_rendered_again(
         stages.append(stage)
 
     job = job_of(root)
-    with monkeypatch.context():
-        build_pyramid(job, PLAIN, RunOptions(), out, damaging)
-    assert stages.count("survey") > 2
+    build_pyramid(job, PLAIN, RunOptions(), out, damaging)
+    first = stages.index("verify")
+    assert "render" in stages[first:], "the damaged slot was not found"
     assert content(out) == content(tmp_path / "good.h5")
 
 

@@ -75,7 +75,12 @@ def test_official_images_are_ordered_by_their_number() -> None:
 
 def test_the_plan_digest_knows_config_items_and_order() -> None:
     one, two = Candidate(key="1", file="1"), Candidate(key="2", file="2")
-    digests = {plan_digest("x", [one, two]), plan_digest("x", [two, one]), plan_digest("x", [one]), plan_digest("y", [one])}
+    digests = {
+        plan_digest("x", [one, two]),
+        plan_digest("x", [two, one]),
+        plan_digest("x", [one]),
+        plan_digest("y", [one]),
+    }
     assert len(digests) == 4
 
 
