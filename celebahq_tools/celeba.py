@@ -22,6 +22,7 @@ from celebahq_tools.annotations import (
 )
 from celebahq_tools.archives import seven_zip_message
 from celebahq_tools.errors import SourceError
+from celebahq_tools.manifest import load_celeba_facts
 from celebahq_tools.trees import FolderTree, Tree, ZipTree, join
 
 PICTURES = "img_celeba"
@@ -92,6 +93,8 @@ def find_celeba(tree: Tree) -> CelebALayout | None:
 def read_annotations(layout: CelebALayout) -> tuple[Annotations, list[str], dict[str, bytes]]:
     """Parse the annotation files; return them, notes on absent ones, and the SHA-256 of each by name."""
     digests: dict[str, bytes] = {}
+    unlike: dict[str, str] = {}
+    facts = load_celeba_facts()
 
     def parse(name: str, parser: Callable[[bytes, str], Table]) -> Table | None:
         if name not in layout.annotations:
@@ -99,6 +102,9 @@ def read_annotations(layout: CelebALayout) -> tuple[Annotations, list[str], dict
         tree, where = layout.annotations[name]
         data = tree.read(where)
         digests[name] = hashlib.sha256(data).digest()
+        mismatch = facts.file(name).mismatch(data)
+        if mismatch is not None:
+            unlike[name] = mismatch
         return parser(data, tree.shown(where))
 
     landmarks = parse(LANDMARKS, parse_landmarks)
@@ -116,6 +122,8 @@ def read_annotations(layout: CelebALayout) -> tuple[Annotations, list[str], dict
     )
     absent = [name for name in OPTIONAL if name not in layout.annotations]
     notes = [f"without {name}: not found in Anno or Eval" for name in absent]
+    if len(names) == facts.pictures:
+        notes += [f"{name} is not the published file (its {kind} differs)" for name, kind in unlike.items()]
     return annotations, notes, digests
 
 
@@ -144,8 +152,7 @@ def _find_pictures(tree: Tree, base: str) -> tuple[Tree, str] | None:
         if tree.has_file(packed):
             if isinstance(tree, ZipTree):
                 raise SourceError(
-                    f"{tree.shown(packed)}: a zip inside a zip is not read; unpack the outer one and give the"
-                    " folder"
+                    f"{tree.shown(packed)}: a zip inside a zip is not read; unpack the outer one and give the folder"
                 )
             inside = ZipTree(tree.path / packed)
             return inside, _innermost(inside, "")
@@ -190,9 +197,7 @@ def _refuse_unusable(tree: Tree, base: str) -> None:
     if volume is not None:
         if isinstance(tree, FolderTree):
             raise SourceError(seven_zip_message(tree.path / volume))
-        raise SourceError(
-            f"{tree.shown(volume)}: unpack the zip and this 7z archive in it, and give the folder"
-        )
+        raise SourceError(f"{tree.shown(volume)}: unpack the zip and this 7z archive in it, and give the folder")
     aligned = [join(base, parent, name) for parent in PICTURE_PARENTS for name in ALIGNED]
     has_aligned = any(tree.has_folder(name) or tree.has_file(f"{name}.zip") for name in aligned)
     if has_aligned or tree.path.stem in ALIGNED or _find_file(tree, base, ALIGNED_LANDMARKS) is not None:
