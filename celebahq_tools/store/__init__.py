@@ -2,7 +2,6 @@
 
 from celebahq_tools.store.create import create_pyramid
 from celebahq_tools.store.index import PyramidIndex
-from celebahq_tools.store.join import join_shard
 from celebahq_tools.store.layout import FileLayout, read_layout
 from celebahq_tools.store.reader import PyramidReader
 from celebahq_tools.store.schema import (
@@ -13,7 +12,6 @@ from celebahq_tools.store.schema import (
     PyramidMeta,
     required_bytes,
 )
-from celebahq_tools.store.shrink import shrink_pyramid
 from celebahq_tools.store.slots import SlotWriter
 from celebahq_tools.store.verify import BadImage, VerifyReport, verify_pyramid
 
@@ -30,9 +28,7 @@ __all__ = [
     "SlotWriter",
     "VerifyReport",
     "create_pyramid",
-    "join_shard",
     "read_layout",
     "required_bytes",
-    "shrink_pyramid",
     "verify_pyramid",
 ]

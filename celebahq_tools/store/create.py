@@ -66,9 +66,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SPACE:
             reason = os.strerror(error.errno or 0).lower()
-            raise DiskSpaceError(
-                f"{path}: {reason}; free some space and run the same command again"
-            ) from error
+            raise DiskSpaceError(f"{path}: {reason}; free some space and run the same command again") from error
         raise
 
 
@@ -113,9 +111,7 @@ def write_index(file: "h5py.File", rows: Sequence[IndexRow], num_attributes: int
             dataset.attrs[schema.ATTR_UNKNOWN] = unknown
 
 
-def create_contiguous(
-    file: "h5py.File", name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> "h5py.Dataset":
+def create_contiguous(file: "h5py.File", name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "h5py.Dataset":
     """A contiguous dataset that has its place in the file from the start and is never filled by HDF5."""
     import h5py
 
@@ -128,9 +124,7 @@ def create_contiguous(
     linking.set_create_intermediate_group(True)
     stored = h5py.string_dtype("utf-8", dtype.itemsize) if dtype.kind == "S" else dtype
     kind = h5py.h5t.py_create(stored, logical=True)
-    identifier = h5py.h5d.create(
-        file.id, name.encode(), kind, h5py.h5s.create_simple(shape), creation, linking
-    )
+    identifier = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), creation, linking)
     return h5py.Dataset(identifier)
 
 

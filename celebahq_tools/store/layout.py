@@ -164,8 +164,7 @@ def _levels(path: Path, file: "h5py.File") -> dict[int, DatasetLayout]:
         expected = (dataset.shape[0] if dataset.ndim else 0, schema.CHANNELS, res, res)
         if match[2] != match[1] or res & (res - 1) or dataset.shape != expected or dataset.dtype != np.uint8:
             raise FormatError(
-                f"{path}: {name} is {dataset.dtype} {dataset.shape}, "
-                "expected uint8 (N, 3, r, r), r a power of two"
+                f"{path}: {name} is {dataset.dtype} {dataset.shape}, expected uint8 (N, 3, r, r), r a power of two"
             )
         found[res] = _dataset_layout(dataset)
     if not found:
@@ -205,8 +204,7 @@ def _check_consistent(layout: FileLayout) -> None:
     stated = layout.attributes.get(schema.ATTR_RESOLUTION)
     if layout.version is not None and stated != layout.resolution:
         raise FormatError(
-            f"{layout.path}: says resolution {stated}, its finest level is {layout.resolution}; "
-            "the file is damaged"
+            f"{layout.path}: says resolution {stated}, its finest level is {layout.resolution}; the file is damaged"
         )
     for dataset in (*layout.levels.values(), *layout.columns.values()):
         end = (dataset.offset or 0) + dataset.item_bytes * dataset.shape[0]

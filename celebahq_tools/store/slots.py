@@ -6,6 +6,7 @@ process killed at any moment damages at most the slot it was writing. The sha256
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,6 @@ from celebahq_tools.pyramid import build_levels
 from celebahq_tools.store import schema
 from celebahq_tools.store.create import disk_errors
 from celebahq_tools.store.layout import DatasetLayout, FileLayout, read_layout
-from celebahq_tools.store.schema import IndexRow
 
 
 class SlotWriter:
@@ -34,9 +34,14 @@ class SlotWriter:
         self._path = Path(path)
         self._layout: FileLayout | None = None
         self._descriptor: int | None = None
+        self._opening = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_layout": self._layout, "_descriptor": None}
+        return {"_path": self._path, "_layout": self._layout}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._path, self._layout = state["_path"], state["_layout"]
+        self._descriptor, self._opening = None, threading.Lock()
 
     def __enter__(self) -> "SlotWriter":
         return self
@@ -70,9 +75,7 @@ class SlotWriter:
         """
         return self.write_levels(slot, build_levels(np.ascontiguousarray(image)), quality=quality)
 
-    def write_levels(
-        self, slot: int, levels: Mapping[int, NDArray[np.uint8]], *, quality: float | None = None
-    ) -> str:
+    def write_levels(self, slot: int, levels: Mapping[int, NDArray[np.uint8]], *, quality: float | None = None) -> str:
         """Like `write`, for levels {r: (3, r, r) uint8} that are there already: all of the file's, as is."""
         _, layout = self._opened()
         if set(levels) != set(layout.levels):
@@ -85,20 +88,6 @@ class SlotWriter:
             self._put(layout.columns["quality"], slot, np.array(quality, dtype="<f8"))
         self._put(layout.columns["sha256"], slot, np.frombuffer(digest, np.uint8))
         return digest.hex()
-
-    def write_row(self, slot: int, row: IndexRow) -> None:
-        """Replace a slot's whole index row (sha256 included; None clears it).
-
-        Raises ValueError when a name is longer than the longest one given at creation.
-        """
-        _, layout = self._opened()
-        attributes = layout.columns.get("attributes")
-        values = schema.row_values(row, attributes.shape[1] if attributes else 0)
-        for column, value in values.items():
-            place = layout.columns[column]
-            if place.dtype.kind == "S" and len(value) > place.dtype.itemsize:
-                raise ValueError(f"{column} {value!r} is longer than the file's {place.dtype.itemsize} bytes")
-            self._put(place, slot, np.array(value, dtype=place.dtype))
 
     def clear(self, slot: int) -> None:
         """Mark a slot as not written: zero its sha256."""
@@ -129,24 +118,18 @@ class SlotWriter:
             self._descriptor = None
 
     def _opened(self) -> tuple[int, FileLayout]:
-        if self._layout is None:
-            layout = read_layout(self._path, allow_partial=True)
-            if layout.version is None or not layout.contiguous:
-                raise FormatError(
-                    f"{self._path}: only contiguous files of this program can be written in place; "
-                    "`celebahq repack --compress none` makes one"
-                )
-            self._layout = layout
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        if self._descriptor is None or self._layout is None:
+            with self._opening:
+                if self._layout is None:
+                    self._layout = _writable_layout(self._path)
+                if self._descriptor is None:
+                    self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         return self._descriptor, self._layout
 
     def _put(self, place: DatasetLayout, slot: int, values: NDArray[Any]) -> None:
         descriptor, _ = self._opened()
         if values.shape != place.shape[1:] or values.dtype != place.dtype:
-            raise ValueError(
-                f"{place.name} takes {place.dtype} {place.shape[1:]}, not {values.dtype} {values.shape}"
-            )
+            raise ValueError(f"{place.name} takes {place.dtype} {place.shape[1:]}, not {values.dtype} {values.shape}")
         offset = _slot_offset(place, slot)
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         with disk_errors(self._path):
@@ -157,6 +140,16 @@ class SlotWriter:
         values = np.empty(place.item_bytes, np.uint8)
         read_fully(descriptor, values.data, _slot_offset(place, slot), self._path)
         return values.view(place.dtype).reshape(place.shape[1:])
+
+
+def _writable_layout(path: Path) -> FileLayout:
+    layout = read_layout(path, allow_partial=True)
+    if layout.version is None or not layout.contiguous:
+        raise FormatError(
+            f"{path}: only contiguous files of this program can be written in place; "
+            "`celebahq repack --compress none` makes one"
+        )
+    return layout
 
 
 def write_fully(descriptor: int, data: memoryview, offset: int) -> None:

@@ -11,9 +11,7 @@ Result = TypeVar("Result")
 _AHEAD = 2  # items in flight per thread
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, jobs: int = 1
-) -> Iterator[Result]:
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], *, jobs: int = 1) -> Iterator[Result]:
     """`map(function, items)` on `jobs` threads: results in the order of `items`, few of them held at a time.
 
     The first exception of `function` is raised in its turn; what has not begun by then is not run.
