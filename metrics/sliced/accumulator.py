@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
-from metrics.sliced.laplacian import PyramidBuffers, descriptors, patch_offsets
-from metrics.sliced.statistics import SQUARES, SUM, VALUES_PER_CHANNEL, SwdStatistics
+from metrics.sliced.laplacian import PyramidBuffers, descriptors, one_opencv_thread, patch_offsets
+from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 
 MEMORY_BYTES = 256 << 20
@@ -107,11 +107,12 @@ class SwdAccumulator:
         statistics.numbers[places] = names
         drawn = self._reference.corners(count) if self._reference is not None else [None] * count
         tasks = zip(checked, names, places, drawn, strict=True)
-        if self._pool is None:
-            for task in tasks:
-                self._one(*task)
-        else:
-            list(self._pool.map(lambda task: self._one(*task), tasks))
+        with one_opencv_thread():
+            if self._pool is None:
+                for task in tasks:
+                    self._one(*task)
+            else:
+                list(self._pool.map(lambda task: self._one(*task), tasks))
         self.done += count
 
     def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
@@ -122,14 +123,12 @@ class SwdAccumulator:
             buffers = self._local.buffers = PyramidBuffers(statistics.res)
         if corners is None:
             corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
-        levels = descriptors(image, corners, self._offsets, buffers)
+        levels = descriptors(
+            image, corners, self._offsets, buffers, transposed=config.is_reference
+        )
         for size, patches in zip(buffers.sizes, levels, strict=True):
             statistics.stores[size].write(slot * config.patches, patches)
-            values = patches.reshape(-1, CHANNELS, VALUES_PER_CHANNEL).astype(np.float64)
-            sums = statistics.sums[size][slot]
-            sums[:, SUM] = values.sum(axis=(0, 2))
-            np.square(values, out=values)
-            sums[:, SQUARES] = values.sum(axis=(0, 2))
+            statistics.sums[size][slot] = channel_sums(patches)
 
     def finish(self) -> SwdStatistics:
         """The statistics; raises BatchError if images are missing."""
@@ -155,6 +154,16 @@ class SwdAccumulator:
     ) -> None:
         if kind is not None:
             self.close()
+
+
+def channel_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum and sum of squares per channel of (P, 147) descriptors: (3, 2) float64."""
+    values = patches.astype(np.float64)
+    sums = np.empty((CHANNELS, 2))
+    sums[:, SUM] = values.sum(axis=0).reshape(CHANNELS, -1).sum(axis=1)
+    np.square(values, out=values)
+    sums[:, SQUARES] = values.sum(axis=0).reshape(CHANNELS, -1).sum(axis=1)
+    return sums
 
 
 def check_batch(images: NDArray[np.uint8], res: int) -> NDArray[np.uint8]:

@@ -3,9 +3,13 @@
 down(x): 5x5 binomial, mirror border without repeating the edge, every second pixel from 0.
 up(x):   zeros between the pixels, four times the same filter, same border.
 Level i is G_i - up(G_i+1); the last level is the low-pass G itself. OpenCV's pyrDown and pyrUp compute these.
+
+At the finest level up(G_1) is needed under the patches only and is computed there: in one dimension pixel 2k is
+(g[k-1] + 6 g[k] + g[k+1]) / 8 and pixel 2k+1 is (g[k] + g[k+1]) / 2, with g[-1] = g[1] and g[m] = g[m-1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -13,50 +17,63 @@ from numpy.typing import NDArray
 
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, PATCH, level_sizes
 
-UINT16_SCALE = 256
-"""pyrDown of 256 * uint8 in 16 bits is 256 * down(x), exactly: the weights are multiples of 1/256."""
+WINDOW = 6
+"""Coarse pixels along a side that decide a patch of 7 pixels."""
+WIDE = 2 * WINDOW - 3
+"""Fine pixels along a side that such a window decides: 5 odd ones around 4 even ones."""
+PATCH_UP_FROM = 512
+"""From this side on, up() is computed under the patches only; below, the whole plane is faster."""
 
 Float32 = NDArray[np.float32]
 
 
 class PyramidBuffers:
-    """Scratch space for the pyramid of one image; one per thread.
-
-    Peak size is about 8 bytes per value of the image, 24 MiB at 1024².
-    """
+    """Scratch space for the pyramid of one image; one per thread, about 10 MiB at 1024²."""
 
     def __init__(self, res: int) -> None:
         self.sizes = level_sizes(res)
-        self.wide = np.empty((CHANNELS, res, res), np.uint16)
-        self.wide_half = np.empty((CHANNELS, res // 2, res // 2), np.uint16)
-        self.low = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes]
-        self.up = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes[:-1]]
+        self.plane = np.empty((res, res), np.float32)
+        self.low = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes[1:]]
+        self.up = [
+            np.empty((CHANNELS, size, size), np.float32) if size < PATCH_UP_FROM else None
+            for size in self.sizes[:-1]
+        ]
+        self.mirrors = [mirror_index(size) for size in self.sizes[1:]]
 
     def fill(self, image: NDArray[np.uint8]) -> None:
-        """Compute G_0 ... and up(G_1) ... of an image (3, R, R) uint8 into `low` and `up`.
-
-        G_0 is copied as float32 last, for its own patches.
-        """
-        if len(self.sizes) > 1:
-            np.left_shift(image, 8, out=self.wide, dtype=np.uint16, casting="unsafe")
-            for channel in range(CHANNELS):
-                cv2.pyrDown(self.wide[channel], dst=self.wide_half[channel])
-            np.multiply(self.wide_half, np.float32(1 / UINT16_SCALE), out=self.low[1], casting="unsafe")
-        for finer, coarser in zip(self.low[1:], self.low[2:], strict=False):
+        """Compute G_1, G_2 ... of an image (3, R, R) uint8 into `low`, and up() of the small ones into `up`."""
+        if not self.low:
+            return
+        for channel in range(CHANNELS):
+            np.copyto(self.plane, image[channel])
+            cv2.pyrDown(self.plane, dst=self.low[0][channel])
+        for finer, coarser in zip(self.low, self.low[1:], strict=False):
             for channel in range(CHANNELS):
                 cv2.pyrDown(finer[channel], dst=coarser[channel])
-        for coarser, up in zip(self.low[1:], self.up, strict=True):
-            for channel in range(CHANNELS):
+        for coarser, up in zip(self.low, self.up, strict=True):
+            for channel in range(CHANNELS) if up is not None else ():
                 cv2.pyrUp(coarser[channel], dst=up[channel])
+
+
+@contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Images are spread over our threads; OpenCV's own would only wait for each other."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
     """All levels of an image (3, R, R) uint8, finest first: (3, r, r) float32 in grey levels."""
-    buffers = PyramidBuffers(image.shape[-1])
-    buffers.fill(image)
-    low: list[Float32] = [image.astype(np.float32), *buffers.low[1:]]
-    levels = [fine - up for fine, up in zip(low, buffers.up, strict=False)]
-    return [*levels, low[-1].copy()]
+    levels: list[Float32] = [image.astype(np.float32)]
+    while levels[-1].shape[-1] > level_sizes(image.shape[-1])[-1]:
+        levels.append(np.stack([cv2.pyrDown(plane) for plane in levels[-1]]))
+    for finer, coarser in zip(levels, levels[1:], strict=False):
+        finer -= np.stack([cv2.pyrUp(plane) for plane in coarser])
+    return levels
 
 
 def patch_offsets(res: int, *, transposed: bool) -> NDArray[np.int64]:
@@ -70,11 +87,54 @@ def patch_offsets(res: int, *, transposed: bool) -> NDArray[np.int64]:
     return (channels + plane).reshape(DESCRIPTOR_VALUES)
 
 
+def mirror_index(size: int) -> NDArray[np.int64]:
+    """Pixel that stands in for pixel k - 1 of a coarse row of `size`, k = 0 .. size + 2."""
+    index = np.arange(-1, size + 2)
+    return np.where(index < 0, -index, np.minimum(index, size - 1))
+
+
+def up_patches(coarse: Float32, y: NDArray[np.int64], x: NDArray[np.int64], mirror: NDArray[np.int64]) -> Float32:
+    """up(coarse) under patches whose top-left pixels are (y, x): (P, 3, 7, 7) float32.
+
+    coarse   (3, m, m) float32
+    mirror   from `mirror_index(m)`
+    """
+    size = coarse.shape[-1]
+    steps = np.arange(WINDOW)
+    rows = mirror[((y + 1) >> 1)[:, None] + steps] * size
+    columns = mirror[((x + 1) >> 1)[:, None] + steps]
+    planes = np.arange(CHANNELS)[:, None, None] * (size * size)
+    window = coarse.reshape(-1).take(rows[:, None, :, None] + columns[:, None, None, :] + planes)
+    wide = _up_last_axis(window)
+    tall = _up_last_axis(wide.swapaxes(2, 3)).swapaxes(2, 3)
+    odd_y, odd_x = (y & 1).astype(bool), (x & 1).astype(bool)
+    out = np.empty((len(y), CHANNELS, PATCH, PATCH), np.float32)
+    for top in (0, 1):
+        for left in (0, 1):
+            chosen = (odd_y != bool(top)) & (odd_x != bool(left))
+            out[chosen] = tall[chosen, :, top : top + PATCH, left : left + PATCH]
+    return out
+
+
+def _up_last_axis(window: Float32) -> Float32:
+    """(..., 6) coarse pixels g[0..5] -> (..., 9): fine pixels at 0.5, 1, 1.5 ... 4.5."""
+    wide = np.empty((*window.shape[:-1], WIDE), np.float32)
+    between = window[..., :-1] + window[..., 1:]
+    np.multiply(between, np.float32(0.5), out=wide[..., 0::2])
+    centre = window[..., 1:-1] * np.float32(4)
+    centre += between[..., :-1]
+    centre += between[..., 1:]
+    np.multiply(centre, np.float32(0.125), out=wide[..., 1::2])
+    return wide
+
+
 def descriptors(
     image: NDArray[np.uint8],
     corners: Sequence[NDArray[np.int64]],
     offsets: Sequence[NDArray[np.int64]],
     buffers: PyramidBuffers,
+    *,
+    transposed: bool,
 ) -> list[Float32]:
     """Patches of one image at every level: list of (P, 147) float32, finest level first.
 
@@ -86,9 +146,15 @@ def descriptors(
     patches = []
     for level, (corner, offset) in enumerate(zip(corners, offsets, strict=True)):
         index = corner[:, None] + offset
-        low = image if level == 0 else buffers.low[level]
+        low = image if level == 0 else buffers.low[level - 1]
         patch = low.reshape(-1).take(index).astype(np.float32, copy=False)
         if level < len(buffers.up):
-            patch -= buffers.up[level].reshape(-1).take(index)
+            up = buffers.up[level]
+            if up is not None:
+                patch -= up.reshape(-1).take(index)
+            else:
+                y, x = np.divmod(corner, buffers.sizes[level])
+                under = up_patches(buffers.low[level], y, x, buffers.mirrors[level])
+                patch -= (under.swapaxes(2, 3) if transposed else under).reshape(patch.shape)
         patches.append(patch)
     return patches
