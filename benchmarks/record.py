@@ -1,0 +1,70 @@
+"""What every benchmark writes down: the machine, the versions, the command, the spread."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "pillow", "h5py", "torch", "numba", "jpeglib", "joblib")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """Smallest, median and largest of repeated readings."""
+
+    smallest: float
+    median: float
+    largest: float
+
+    @classmethod
+    def of(cls, readings: Sequence[float]) -> "Spread":
+        """The spread of at least one reading."""
+        return cls(smallest=min(readings), median=statistics.median(readings), largest=max(readings))
+
+    def text(self, digits: int = 2) -> str:
+        """`median (smallest-largest)`."""
+        return f"{self.median:.{digits}f} ({self.smallest:.{digits}f}-{self.largest:.{digits}f})"
+
+
+def write_results(name: str, results: dict[str, Any]) -> Path:
+    """Write `results` with command, versions and machine to benchmarks/results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = {
+        "benchmark": name,
+        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "load_before": os.getloadavg()[0],
+            "system": platform.platform(),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        **results,
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
