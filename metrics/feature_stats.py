@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from metrics.errors import CacheError
+from metrics.errors import BatchError, CacheError
 from metrics.extractors.base import ExtractorStamp
 from metrics.features import META_KEY, FeatureSet, read_meta, write_npz
 from metrics.fid import Gaussian, frechet_distance, gaussian_of
@@ -79,9 +79,7 @@ def halves_floor(features: FeatureSet, layer: str, size: int, *, seed: int) -> H
     if not 2 <= size <= len(rows) // 2:
         raise CacheError(f"two disjoint subsets of {size} need {2 * size} images, found {len(rows)}")
     order = np.random.default_rng(seed).permutation(len(rows))
-    first, second = (
-        gaussian_of(moments_of(rows[np.sort(part)])) for part in (order[:size], order[size : 2 * size])
-    )
+    first, second = (gaussian_of(moments_of(rows[np.sort(part)])) for part in (order[:size], order[size : 2 * size]))
     return HalvesFloor(value=frechet_distance(first, second), n=size)
 
 
@@ -93,9 +91,7 @@ def save_statistics(statistics: FeatureStatistics, path: Path) -> None:
         "layer": statistics.layer,
         "extractor": None if statistics.extractor is None else statistics.extractor.to_json(),
         "images": statistics.images.to_json(),
-        "floor": None
-        if statistics.floor is None
-        else {"value": statistics.floor.value, "n": statistics.floor.n},
+        "floor": None if statistics.floor is None else {"value": statistics.floor.value, "n": statistics.floor.n},
     }
     arrays: dict[str, Any] = {
         META_KEY: np.array(json.dumps(meta)),
@@ -124,31 +120,24 @@ def is_statistics_file(path: Path) -> bool:
 def load_statistics(path: Path) -> FeatureStatistics:
     """Statistics stored by `save_statistics`, or `mu` and `sigma` another tool published.
 
-    CacheError for a damaged file, an unknown version, shapes that do not fit or values that are no covariance.
+    CacheError for a damaged file, an unknown version, unfitting shapes or values that are no covariance.
     """
     _check_sizes(path)
     meta = read_meta(path)
     ours = meta is not None and meta.get("format") == FORMAT
     if ours and meta is not None and meta.get("version") != FORMAT_VERSION:
-        raise CacheError(
-            f"{path} has statistics version {meta.get('version')!r}, this program reads {FORMAT_VERSION}"
-        )
+        raise CacheError(f"{path} has statistics version {meta.get('version')!r}, this program reads {FORMAT_VERSION}")
     try:
         with np.load(path, allow_pickle=False) as stored:
             mean, covariance = (np.asarray(stored[key], np.float64) for key in PUBLISHED_KEYS)
         if ours and meta is not None:
             return _from_meta(meta, Gaussian(mean=mean, covariance=covariance))
         gaussian = Gaussian(mean=mean, covariance=covariance)
-    except (OSError, KeyError, TypeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (BatchError, OSError, KeyError, TypeError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise CacheError(f"{path} is not a statistics file: {error}") from None
     scale = float(np.abs(covariance).max(initial=0.0))
-    if (
-        not np.allclose(covariance, covariance.T, rtol=0, atol=1e-5 * scale)
-        or (covariance.diagonal() < 0).any()
-    ):
-        raise CacheError(
-            f"{path}: sigma is not a covariance: it should be symmetric, its diagonal not negative"
-        )
+    if not np.allclose(covariance, covariance.T, rtol=0, atol=1e-5 * scale) or (covariance.diagonal() < 0).any():
+        raise CacheError(f"{path}: sigma is not a covariance: it should be symmetric, its diagonal not negative")
     digest = hashlib.sha256(mean.tobytes() + covariance.tobytes()).hexdigest()
     images = SetStamp(
         label=str(path),
@@ -163,9 +152,7 @@ def load_statistics(path: Path) -> FeatureStatistics:
     return FeatureStatistics(gaussian=gaussian, layer=None, extractor=None, images=images)
 
 
-def cached_statistics_path(
-    folder: Path, images: SetStamp, extractor: ExtractorStamp, layer: str, *, seed: int
-) -> Path:
+def cached_statistics_path(folder: Path, images: SetStamp, extractor: ExtractorStamp, layer: str, *, seed: int) -> Path:
     """Where the statistics of this set by this network belong: the name hashes all that decides them."""
     identity = {
         "version": FORMAT_VERSION,
@@ -198,12 +185,7 @@ def _check_sizes(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if (
-                    info.file_size > MAX_PUBLISHED_BYTES
-                    or info.file_size > MAX_RATIO * info.compress_size + 4096
-                ):
-                    raise CacheError(
-                        f"{path}: {info.filename} would inflate to {info.file_size} bytes; refused"
-                    )
+                if info.file_size > MAX_PUBLISHED_BYTES or info.file_size > MAX_RATIO * info.compress_size + 4096:
+                    raise CacheError(f"{path}: {info.filename} would inflate to {info.file_size} bytes; refused")
     except (OSError, zipfile.BadZipFile) as error:
         raise CacheError(f"cannot read statistics {path}: {error}") from None

@@ -30,7 +30,8 @@ Observer = Callable[[NDArray[np.uint8]], None]
 FORMAT = "celebahq-tools/features"
 FORMAT_VERSION = 1
 META_KEY = "__meta__"
-DEFAULT_BATCH = 32
+DEFAULT_BATCH = 16
+"""On CPUs activations of larger batches fall out of the cache: 32 is a third slower than 16."""
 DEFAULT_WORKERS = 2
 
 
@@ -41,6 +42,8 @@ class PassTiming:
     nimg: int
     total_sec: float
     network_sec: float
+    workers: int
+    device: str
 
     @property
     def network_share(self) -> float:
@@ -124,9 +127,7 @@ def extract_features(
     if not np.array_equal(np.sort(rows), np.arange(images.n)):
         raise ImageSetError(f"{images.label}: an order must name each of its {images.n} images once")
     found = {
-        name: np.empty((images.n, width), np.float32)
-        for name, width in extractor.layers.items()
-        if name in wanted
+        name: np.empty((images.n, width), np.float32) for name, width in extractor.layers.items() if name in wanted
     }
     started = time.perf_counter()
     network_sec = 0.0
@@ -149,7 +150,13 @@ def extract_features(
         images=images.stamp(),
         feature_layer=extractor.feature_layer,
         logit_layer=extractor.logit_layer,
-        timing=PassTiming(nimg=images.n, total_sec=total_sec, network_sec=network_sec),
+        timing=PassTiming(
+            nimg=images.n,
+            total_sec=total_sec,
+            network_sec=network_sec,
+            workers=workers,
+            device=extractor.device,
+        ),
     )
 
 
@@ -177,9 +184,7 @@ def _prefetch(
         return (pixels if keep else None), extractor.prepare(pixels)
 
     chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    waiting: deque[tuple[NDArray[np.integer], Future[tuple[NDArray[np.uint8] | None, NDArray[Any]]]]] = (
-        deque()
-    )
+    waiting: deque[tuple[NDArray[np.integer], Future[tuple[NDArray[np.uint8] | None, NDArray[Any]]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="features") as pool:
         try:
             for chunk in chunks:
@@ -218,15 +223,21 @@ def save_features(features: FeatureSet, path: Path) -> None:
     arrays: dict[str, Any] = {META_KEY: np.array(json.dumps(meta)), **features.layers}
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
+        write_npz(partial, arrays)
         partial.replace(path)
     except OSError as error:
-        raise ImageSetError(
-            f"cannot write {path}: {error.strerror}; choose another place with --out"
-        ) from None
+        raise ImageSetError(f"cannot write {path}: {error.strerror}; choose another place with --out") from None
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An uncompressed .npz of arrays under any names, synced to disk."""
+    with path.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_features(path: Path) -> FeatureSet:
@@ -239,9 +250,7 @@ def load_features(path: Path) -> FeatureSet:
     if meta is None or meta.get("format") != FORMAT:
         raise ImageSetError(f"{path} is not a features file; expected an .npz written by `metrics features`")
     if meta.get("version") != FORMAT_VERSION:
-        raise ImageSetError(
-            f"{path} has features version {meta.get('version')!r}, this program reads {FORMAT_VERSION}"
-        )
+        raise ImageSetError(f"{path} has features version {meta.get('version')!r}, this program reads {FORMAT_VERSION}")
     try:
         with np.load(path, allow_pickle=False) as stored:
             layers = {str(name): stored[str(name)] for name in meta["layers"]}

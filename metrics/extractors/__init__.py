@@ -75,6 +75,4 @@ def open_extractor(
             resize=resize or DEFAULT_RESIZE,
             input_range=input_range or "0:255",
         )
-    raise UsageError(
-        f"extractor {name!r} is unknown; choose {INCEPTION_NAME}, {TINY_NAME} or {ONNX_PREFIX}PATH"
-    )
+    raise UsageError(f"extractor {name!r} is unknown; choose {INCEPTION_NAME}, {TINY_NAME} or {ONNX_PREFIX}PATH")

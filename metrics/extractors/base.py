@@ -69,6 +69,11 @@ class Extractor(Protocol):
         """Layer of the inception score."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Where `run` computes."""
+        ...
+
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Resize (N, 3, R, R) uint8 to the network's input; work that can be done ahead in workers."""
         ...
@@ -90,6 +95,7 @@ class CallableExtractor:
         self.layers: Mapping[str, int] = {self.LAYER: width}
         self.feature_layer = self.LAYER
         self.logit_layer: str | None = None
+        self.device = "cpu"
 
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """The images as they are."""

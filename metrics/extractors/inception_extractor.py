@@ -26,7 +26,8 @@ class InceptionExtractor:
         network.load_state_dict(load_state_dict(weights, network.state_dict()))
         network.prepare_for_inference(torch.bfloat16 if precision == "bf16" else torch.float32)
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._device = device
+        self._torch_device = device
+        self.device = str(device)
         self._resize: ResizeMode = resize
         self.layers = LAYER_WIDTHS
         self.feature_layer = "2048"
@@ -41,7 +42,7 @@ class InceptionExtractor:
 
     @property
     def _resizes_on_device(self) -> bool:
-        return self._device.type != "cpu" and self._resize == "legacy-tensorflow"
+        return self._torch_device.type != "cpu" and self._resize == "legacy-tensorflow"
 
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """(N, 3, 299, 299) float32 [0, 255]; on an accelerator the uint8 images, which it resizes itself."""
@@ -54,11 +55,9 @@ class InceptionExtractor:
         try:
             with (
                 torch.inference_mode(),
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                ),
+                torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
             ):
-                pixels = torch.from_numpy(prepared).to(self._device)
+                pixels = torch.from_numpy(prepared).to(self._torch_device)
                 if self._resizes_on_device:
                     pixels = resize_legacy_on_device(pixels, INPUT_SIZE)
                 pixels = pixels.contiguous(memory_format=torch.channels_last)

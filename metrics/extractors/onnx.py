@@ -27,9 +27,7 @@ class OnnxExtractor:
     The first such output gives the features; one named `logits_unbiased` or `logits` the inception score.
     """
 
-    def __init__(
-        self, session: Any, *, where: str, sha256: str, resize: ResizeMode, low: float, high: float
-    ) -> None:
+    def __init__(self, session: Any, *, where: str, sha256: str, resize: ResizeMode, low: float, high: float) -> None:
         self._session = session
         self._where = where
         self._resize: ResizeMode = resize
@@ -38,6 +36,7 @@ class OnnxExtractor:
         self.layers = _describe_outputs(session, where)
         self.feature_layer = next(iter(self.layers))
         self.logit_layer: str | None = next((name for name in LOGIT_NAMES if name in self.layers), None)
+        self.device = "cpu"
         self.stamp = ExtractorStamp(
             name="onnx",
             weights_sha256=sha256,
@@ -112,11 +111,7 @@ def _describe_input(session: Any, where: str) -> tuple[str, bool, int | None, bo
     inputs = session.get_inputs()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
     kind = inputs[0].type if len(inputs) == 1 else ""
-    if (
-        len(shape) != 4
-        or CHANNELS not in (shape[1], shape[3])
-        or kind not in ("tensor(float)", "tensor(uint8)")
-    ):
+    if len(shape) != 4 or CHANNELS not in (shape[1], shape[3]) or kind not in ("tensor(float)", "tensor(uint8)"):
         raise WeightsError(
             f"{where} takes {len(inputs)} inputs, the first of shape {shape} and type {kind or '?'}; "
             "expected one of (N, 3, H, W) or (N, H, W, 3), float or uint8"

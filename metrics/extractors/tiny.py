@@ -56,6 +56,7 @@ class TinyExtractor:
         }
         self.feature_layer = "pool"
         self.logit_layer: str | None = "logits_unbiased"
+        self.device = "cpu"
 
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """(N, 3, 32, 32) float64 whole numbers in [-128, 127]: floored means over areas, less 128."""
@@ -97,9 +98,7 @@ def area_means(images: NDArray[np.uint8], side: int) -> NDArray[np.int64]:
     return cells[0] // counts
 
 
-def _area_sums(
-    values: NDArray[np.int64], side: int, *, axis: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _area_sums(values: NDArray[np.int64], side: int, *, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     length = values.shape[axis]
     index = np.arange(side)
     low, high = index * length // side, -(-(index + 1) * length // side)
