@@ -1,29 +1,36 @@
 """Feed images, get statistics: usable inside a training loop.
 
-    reals = SwdAccumulator(res=256, n=4096, role="real")
-    for batch in batches:                # (k, 3, 256, 256) uint8
-        reals.feed(batch)
-    statistics = reals.finish()
+reals = SwdAccumulator(res=256, n=4096, role="real")
+for batch in batches:                # (k, 3, 256, 256) uint8
+    reals.feed(batch)
+statistics = reals.finish()
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import BatchError
-from metrics.sliced.config import CHANNELS, SwdConfig, level_sizes
+from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
 from metrics.sliced.laplacian import PyramidBuffers, descriptors, one_opencv_thread, patch_offsets
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
+from metrics.sources.base import ImageSet
 
 MEMORY_BYTES = 256 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
+
+READ_AHEAD = 256
+"""Images handed to the threads at a time."""
+
+Progress = Callable[[int, int], None]
 
 
 class SwdAccumulator:
@@ -105,15 +112,49 @@ class SwdAccumulator:
         if (statistics.numbers[places] >= 0).any():
             raise BatchError(f"slot {places[statistics.numbers[places] >= 0][0]} was filled before")
         statistics.numbers[places] = names
-        drawn = self._reference.corners(count) if self._reference is not None else [None] * count
-        tasks = zip(checked, names, places, drawn, strict=True)
+        drawn = self._corners(count)
+        self._run(lambda task: self._one(*task), zip(checked, names, places, drawn, strict=True))
+        self.done += count
+
+    def feed_set(self, images: ImageSet, numbers: NDArray[np.int64], *, progress: Progress | None = None) -> None:
+        """Add the images `numbers` of a set, in that order; images are read and decoded in the threads."""
+        if images.res != self._statistics.res:
+            raise BatchError(f"{images.label} has {images.res} pixels, expected {self._statistics.res}")
+        step = self._config.batch if self._reference is not None else READ_AHEAD
+        for start in range(0, len(numbers), step):
+            chosen = numbers[start : start + step]
+            if images.threads:
+                self._feed_by_image(images, chosen)
+            else:
+                self.feed(images.read(chosen), numbers=chosen)
+            if progress is not None:
+                progress(start + len(chosen), len(numbers))
+
+    def _feed_by_image(self, images: ImageSet, numbers: NDArray[np.int64]) -> None:
+        statistics = self._statistics
+        places = np.arange(self.done, self.done + len(numbers))
+        if places[-1] >= statistics.n:
+            raise BatchError(f"announced {statistics.n} images, got more")
+
+        def one(task: tuple[int, int, Corners | None]) -> None:
+            number, slot, corners = task
+            image = check_batch(images.read([number]), statistics.res)[0]
+            self._one(image, number, slot, corners)
+
+        self._run(one, zip(numbers, places, self._corners(len(numbers)), strict=True))
+        statistics.numbers[places] = numbers
+        self.done += len(numbers)
+
+    def _corners(self, count: int) -> Sequence[Corners | None]:
+        return [None] * count if self._reference is None else self._reference.corners(count)
+
+    def _run(self, one: Callable[[Any], None], tasks: Iterable[Any]) -> None:
         with one_opencv_thread():
             if self._pool is None:
                 for task in tasks:
-                    self._one(*task)
+                    one(task)
             else:
-                list(self._pool.map(lambda task: self._one(*task), tasks))
-        self.done += count
+                list(self._pool.map(one, tasks))
 
     def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
         """Descriptors and sums of one image, into its slot."""
@@ -123,12 +164,30 @@ class SwdAccumulator:
             buffers = self._local.buffers = PyramidBuffers(statistics.res)
         if corners is None:
             corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
-        levels = descriptors(
-            image, corners, self._offsets, buffers, transposed=config.is_reference
-        )
+        levels = descriptors(image, corners, self._offsets, buffers, transposed=config.is_reference)
         for size, patches in zip(buffers.sizes, levels, strict=True):
             statistics.stores[size].write(slot * config.patches, patches)
             statistics.sums[size][slot] = channel_sums(patches)
+
+    def add_part(
+        self,
+        start: int,
+        numbers: NDArray[np.int64],
+        descriptors: Mapping[int, NDArray[np.float32]],
+        sums: Mapping[int, NDArray[np.float64]],
+    ) -> None:
+        """Add images whose descriptors and sums per level were computed elsewhere, from slot `start` on."""
+        statistics, patches = self._statistics, self._config.patches
+        count = len(numbers)
+        if start < 0 or start + count > statistics.n or (statistics.numbers[start : start + count] >= 0).any():
+            raise BatchError(f"a part of {count} images does not fit into slots {start}.. of {statistics.n}")
+        for size, store in statistics.stores.items():
+            if descriptors[size].shape != (count * patches, DESCRIPTOR_VALUES):
+                raise BatchError(f"a part of {count} images came with descriptors {descriptors[size].shape}")
+            store.write(start * patches, descriptors[size])
+            statistics.sums[size][start : start + count] = sums[size]
+        statistics.numbers[start : start + count] = numbers
+        self.done += count
 
     def finish(self) -> SwdStatistics:
         """The statistics; raises BatchError if images are missing."""

@@ -8,7 +8,8 @@ PATCH = 7
 """Side of a descriptor's neighbourhood in pixels."""
 RADIUS = PATCH // 2
 CHANNELS = 3
-DESCRIPTOR_VALUES = CHANNELS * PATCH * PATCH
+VALUES_PER_CHANNEL = PATCH * PATCH
+DESCRIPTOR_VALUES = CHANNELS * VALUES_PER_CHANNEL
 MIN_LEVEL = 16
 """The coarsest level: the low-pass that is left."""
 PAPER_IMAGES = 16_384

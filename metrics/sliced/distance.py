@@ -7,26 +7,36 @@ the directions: with d' = d / std per channel, the projection of a standardised 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from metrics.errors import BatchError
-from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES
-from metrics.sliced.statistics import VALUES_PER_CHANNEL, Moments
+from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
 from metrics.sliced.store import DescriptorStore
 
 BLOCK_ROWS = 8192
-"""Rows per matrix product: fixed, so that rounding does not depend on the number of threads."""
+"""Rows per matrix product, about: fixed, so that rounding does not depend on the number of threads."""
 BUFFER_BYTES = 2 << 30
 """Memory for the projections of both sets; decides how many directions go at a time."""
 SUM_BLOCK = 1 << 16
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Span = tuple[int, int]
+Slots = NDArray[np.int64]
 Step = Callable[[int], None]
-"""Called with the number of (row, direction) pairs that were finished."""
+"""Called from any thread with the number of descriptors of one direction that was finished."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """Mean and population standard deviation per colour channel: (3,) float64 each, in grey levels."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
 
 def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float64]:
@@ -40,26 +50,38 @@ def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float6
     return folded, offsets
 
 
+@cache
+def _blas_controller() -> ThreadpoolController:
+    """Finding the loaded BLAS libraries takes milliseconds; once is enough."""
+    return ThreadpoolController()
+
+
 def one_blas_thread() -> AbstractContextManager[object]:
     """Matrix products run one per thread of ours, so NumPy's BLAS must not start its own."""
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    limits: AbstractContextManager[object] = _blas_controller().limit(limits=1, user_api="blas")
     return limits
 
 
 def project(
-    store: DescriptorStore, rows: Span, directions: Float32, out: Float32, pool: ThreadPoolExecutor
+    store: DescriptorStore,
+    slots: Slots,
+    patches: int,
+    directions: Float32,
+    out: Float32,
+    pool: ThreadPoolExecutor,
 ) -> None:
-    """Projections of rows rows[0]..rows[1]-1 on (D, 147) directions into `out` (D, rows), C-contiguous."""
+    """Projections of the descriptors of the images in `slots` on (D, 147) directions.
+
+    Written into `out` (D, len(slots) * patches), rows of which are contiguous.
+    """
+    images = max(1, BLOCK_ROWS // patches)
 
     def block(start: int) -> None:
-        stop = min(start + BLOCK_ROWS, rows[1])
-        scratch = np.empty((stop - start, DESCRIPTOR_VALUES), np.float32)
-        read = store.read(start, stop, scratch)
-        np.matmul(directions, read.T, out=out[:, start - rows[0] : stop - rows[0]])
+        chosen = slots[start : start + images]
+        read = store.read_images(chosen, patches)
+        np.matmul(directions, read.T, out=out[:, start * patches : (start + len(chosen)) * patches])
 
-    list(pool.map(block, range(rows[0], rows[1], BLOCK_ROWS)))
+    list(pool.map(block, range(0, len(slots), images)))
 
 
 def sorted_distance(left: Float32, right: Float32, shift: float, scratch: Float32) -> float:
@@ -75,44 +97,57 @@ def sorted_distance(left: Float32, right: Float32, shift: float, scratch: Float3
     return total / len(left)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One side of a comparison at one level: descriptors, their moments and the images to use.
+
+    slots    (n,) image slots of `store`
+    patches  rows per image
+    """
+
+    store: DescriptorStore
+    moments: Moments
+    slots: Slots
+    patches: int
+
+    @property
+    def rows(self) -> int:
+        """Descriptors on this side."""
+        return len(self.slots) * self.patches
+
+
 def sliced_distances(
-    real: DescriptorStore,
-    fake: DescriptorStore,
-    real_moments: Moments,
-    fake_moments: Moments,
+    real: Side,
+    fake: Side,
     directions: Float32,
     *,
-    real_rows: Span | None = None,
-    fake_rows: Span | None = None,
     jobs: int = 1,
     buffer_bytes: int = BUFFER_BYTES,
     step: Step | None = None,
 ) -> Float64:
-    """W1 along each of (D, 147) unit directions, of descriptors standardised by the given moments: (D,).
+    """W1 along each of (D, 147) unit directions, of descriptors standardised by each side's moments: (D,).
 
-    Bitwise the same for any `jobs` and `buffer_bytes`. Raises BatchError for unequal numbers of rows.
+    Bitwise the same for any `jobs`. Raises BatchError for unequal numbers of descriptors.
     """
-    left_rows = real_rows or (0, real.rows)
-    right_rows = fake_rows or (0, fake.rows)
-    count = left_rows[1] - left_rows[0]
-    if count != right_rows[1] - right_rows[0] or count < 1:
-        raise BatchError(f"sets of {count} and {right_rows[1] - right_rows[0]} descriptors are not compared")
-    left_folded, left_offsets = fold_moments(directions, real_moments)
-    right_folded, right_offsets = fold_moments(directions, fake_moments)
+    count = real.rows
+    if count != fake.rows or count < 1:
+        raise BatchError(f"sets of {count} and {fake.rows} descriptors are not compared; use equal n")
+    left_folded, left_offsets = fold_moments(directions, real.moments)
+    right_folded, right_offsets = fold_moments(directions, fake.moments)
     at_once = max(1, min(len(directions), buffer_bytes // (2 * 4 * count)))
     left, right = np.empty((2, at_once, count), np.float32)
     result = np.empty(len(directions))
     with one_blas_thread(), ThreadPoolExecutor(max(1, jobs)) as pool:
         for start in range(0, len(directions), at_once):
             stop = min(start + at_once, len(directions))
-            project(real, left_rows, left_folded[start:stop], left[: stop - start], pool)
-            project(fake, right_rows, right_folded[start:stop], right[: stop - start], pool)
+            for side, folded, out in ((real, left_folded, left), (fake, right_folded, right)):
+                project(side.store, side.slots, side.patches, folded[start:stop], out[: stop - start], pool)
 
             def one(row: int, start: int = start) -> None:
                 left[row].sort()
                 right[row].sort()
                 shift = left_offsets[start + row] - right_offsets[start + row]
-                scratch = np.empty(SUM_BLOCK, np.float32)
+                scratch = np.empty(min(SUM_BLOCK, count), np.float32)
                 result[start + row] = sorted_distance(left[row], right[row], float(shift), scratch)
                 if step is not None:
                     step(count)

@@ -15,7 +15,7 @@ from metrics.sliced.config import DESCRIPTOR_VALUES, PATCH, RADIUS, SwdConfig
 
 REAL, FAKE = "real", "fake"
 ROLES = (REAL, FAKE)
-_STREAMS = {REAL: 0, FAKE: 1, "directions": 2, "selection": 3}
+_STREAMS = {REAL: 0, FAKE: 1, "directions": 2, "selection": 3, "blocks": 4, "pairs": 5}
 """Second half of the Philox key: what the draws are for."""
 
 Corners = list[NDArray[np.int64]]
@@ -61,7 +61,7 @@ class ReferenceDraws:
         self._config = config
         self._sizes = sizes
         # The order of draws of the legacy generator IS the reference protocol.
-        self._random = np.random.RandomState(config.seed)  # noqa: NPY002
+        self._random = np.random.RandomState(config.seed)
 
     def corners(self, images: int) -> list[Corners]:
         """Positions for the next batch of `images` images: one Corners per image."""

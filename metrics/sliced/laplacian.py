@@ -10,6 +10,7 @@ At the finest level up(G_1) is needed under the patches only and is computed the
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -35,8 +36,7 @@ class PyramidBuffers:
         self.plane = np.empty((res, res), np.float32)
         self.low = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes[1:]]
         self.up = [
-            np.empty((CHANNELS, size, size), np.float32) if size < PATCH_UP_FROM else None
-            for size in self.sizes[:-1]
+            np.empty((CHANNELS, size, size), np.float32) if size < PATCH_UP_FROM else None for size in self.sizes[:-1]
         ]
         self.mirrors = [mirror_index(size) for size in self.sizes[1:]]
 
@@ -47,12 +47,13 @@ class PyramidBuffers:
         for channel in range(CHANNELS):
             np.copyto(self.plane, image[channel])
             cv2.pyrDown(self.plane, dst=self.low[0][channel])
-        for finer, coarser in zip(self.low, self.low[1:], strict=False):
+        for finer, coarser in pairwise(self.low):
             for channel in range(CHANNELS):
                 cv2.pyrDown(finer[channel], dst=coarser[channel])
         for coarser, up in zip(self.low, self.up, strict=True):
-            for channel in range(CHANNELS) if up is not None else ():
-                cv2.pyrUp(coarser[channel], dst=up[channel])
+            if up is not None:
+                for channel in range(CHANNELS):
+                    cv2.pyrUp(coarser[channel], dst=up[channel])
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
     levels: list[Float32] = [image.astype(np.float32)]
     while levels[-1].shape[-1] > level_sizes(image.shape[-1])[-1]:
         levels.append(np.stack([cv2.pyrDown(plane) for plane in levels[-1]]))
-    for finer, coarser in zip(levels, levels[1:], strict=False):
+    for finer, coarser in pairwise(levels):
         finer -= np.stack([cv2.pyrUp(plane) for plane in coarser])
     return levels
 

@@ -1,25 +1,16 @@
 """The descriptors and moments of one set: what two sets are compared by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import BatchError
-from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
+from metrics.sliced.config import CHANNELS, PATCH, VALUES_PER_CHANNEL, SwdConfig, level_sizes
+from metrics.sliced.distance import Moments, Side
 from metrics.sliced.store import DescriptorStore
 
 SUM, SQUARES = 0, 1
-VALUES_PER_CHANNEL = DESCRIPTOR_VALUES // CHANNELS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Moments:
-    """Mean and population standard deviation per colour channel: (3,) float64 each, in grey levels."""
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
 
 
 class SwdStatistics:
@@ -60,12 +51,12 @@ class SwdStatistics:
         """Level sides, finest first."""
         return level_sizes(self.res)
 
-    def moments(self, size: int, first: int = 0, last: int | None = None) -> Moments:
-        """Moments of a level over the images in slots first..last-1 (all by default).
+    def moments(self, size: int, slots: NDArray[np.int64] | None = None) -> Moments:
+        """Float64 moments of a level over the images in `slots` (all by default).
 
         The sums are added in the order of slots, so that the result does not depend on batches or shards.
         """
-        chosen = self.sums[size][first:last]
+        chosen = self.sums[size] if slots is None else self.sums[size][slots]
         count = len(chosen) * self.config.patches * VALUES_PER_CHANNEL
         total = chosen.sum(axis=0)
         mean = total[:, SUM] / count
@@ -73,17 +64,26 @@ class SwdStatistics:
         return Moments(mean=mean, std=np.sqrt(variance))
 
     def reference_moments(self, size: int) -> Moments:
-        """Moments as NumPy reduces them in float32 over (rows, 3, 7, 7); loads the level into memory."""
+        """Moments as NumPy reduces them in float32 over (rows, 3, 7, 7).
+
+        Loads the level and a temporary of equal size: 2.5 GiB at 2^21 rows.
+        """
         rows = self.n * self.config.patches
-        loaded = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
-        block = self.stores[size].read(0, rows, loaded)
-        if block is not loaded:
-            np.copyto(loaded, block)
-        cube = loaded.reshape(rows, CHANNELS, 7, 7)
+        loaded = np.array(self.stores[size].read_images(np.arange(self.n), self.config.patches))
+        cube = loaded.reshape(rows, CHANNELS, PATCH, PATCH)
         mean = np.mean(cube, axis=(0, 2, 3), keepdims=True)
         cube -= mean
         std = np.std(cube, axis=(0, 2, 3))
         return Moments(mean=mean.reshape(CHANNELS).astype(np.float64), std=std.astype(np.float64))
+
+    def side(self, size: int, slots: NDArray[np.int64] | None = None, *, moments: Moments | None = None) -> Side:
+        """This set's side of a comparison at a level, of all images or of those in `slots`."""
+        return Side(
+            store=self.stores[size],
+            moments=moments or self.moments(size, slots),
+            slots=np.arange(self.n) if slots is None else slots,
+            patches=self.config.patches,
+        )
 
     def keep_first(self, n: int) -> None:
         """Forget the images in slots n and later."""
@@ -103,16 +103,15 @@ def merge_statistics(parts: Sequence[SwdStatistics], into: SwdStatistics, starts
 
     Raises BatchError for parts of another configuration, role or resolution, or that do not fit.
     """
+    patches = into.config.patches
     for part, start in zip(parts, starts, strict=True):
         if (part.config, part.role, part.res) != (into.config, into.role, into.res):
             raise BatchError(f"a part of {part.n} images was computed with other parameters or size")
         if start < 0 or start + part.n > into.n:
             raise BatchError(f"a part of {part.n} images does not fit into slots {start}.. of {into.n}")
-        patches = into.config.patches
-        scratch = np.empty((patches, DESCRIPTOR_VALUES), np.float32)
         for size in into.sizes:
             for slot in range(part.n):
-                block = part.stores[size].read(slot * patches, (slot + 1) * patches, scratch)
+                block = part.stores[size].read_images(np.array([slot]), patches)
                 into.stores[size].write((start + slot) * patches, block)
             into.sums[size][start : start + part.n] = part.sums[size]
         into.numbers[start : start + part.n] = part.numbers

@@ -28,17 +28,26 @@ class DescriptorStore:
         self.rows = rows
         self._memory: NDArray[np.float32] | None = None
         self._file: int | None = None
+        self._offset = 0
         if folder is None:
             self._memory = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
         else:
             self._file = _unnamed_file(folder)
+
+    @classmethod
+    def of_file(cls, path: Path, offset: int, rows: int) -> "DescriptorStore":
+        """Rows that lie in an existing file from byte `offset` on, for reading only."""
+        store = cls(0, None)
+        store.rows, store._memory, store._offset = rows, None, offset
+        store._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return store
 
     def write(self, start: int, block: NDArray[np.float32]) -> None:
         """Store contiguous (k, 147) float32 as rows start..start+k-1."""
         if self._memory is not None:
             self._memory[start : start + len(block)] = block
             return
-        view = memoryview(np.ascontiguousarray(block)).cast("B")
+        view = np.ascontiguousarray(block).data.cast("B")
         offset = start * ROW_BYTES
         while len(view):
             try:
@@ -50,21 +59,35 @@ class DescriptorStore:
                 ) from None
             view, offset = view[done:], offset + done
 
-    def read(self, start: int, stop: int, scratch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows start..stop-1, (stop - start, 147) float32: a view of memory, or `scratch` filled."""
+    def read_images(self, slots: NDArray[np.int64], patches: int) -> NDArray[np.float32]:
+        """Descriptors of the images in `slots`, `patches` rows each: (len(slots) * patches, 147) float32.
+
+        Neighbouring slots are read at once; may be a view of memory, not to be written to.
+        """
+        ends = np.flatnonzero(np.diff(slots) != 1) + 1
+        runs = [(int(run[0]) * patches, (int(run[-1]) + 1) * patches) for run in np.split(slots, ends)]
+        if len(runs) == 1 and self._memory is not None:
+            return self._memory[runs[0][0] : runs[0][1]]
+        out = np.empty((len(slots) * patches, DESCRIPTOR_VALUES), np.float32)
+        place = 0
+        for start, stop in runs:
+            self._read_into(start, out[place : place + stop - start])
+            place += stop - start
+        return out
+
+    def _read_into(self, start: int, block: NDArray[np.float32]) -> None:
         if self._memory is not None:
-            return self._memory[start:stop]
-        block = scratch[: stop - start]
-        view, offset = memoryview(block).cast("B"), start * ROW_BYTES
+            block[...] = self._memory[start : start + len(block)]
+            return
+        view, offset = block.data.cast("B"), self._offset + start * ROW_BYTES
         while len(view):
             done = os.preadv(self._descriptor(), [view], offset)
             if done <= 0:
-                raise DiskSpaceError(f"the temporary file of descriptors ends before row {stop}")
+                raise DiskSpaceError(f"the file of descriptors ends before row {start + len(block)}")
             view, offset = view[done:], offset + done
-        return block
 
     def truncate(self, rows: int) -> None:
-        """Forget the rows from `rows` on."""
+        """Forget the rows from `rows` on (not for existing files)."""
         self.rows = rows
         if self._file is not None:
             os.ftruncate(self._file, rows * ROW_BYTES)

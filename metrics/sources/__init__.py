@@ -65,6 +65,7 @@ def open_image_set(
         raise ImageSetError(
             f"{where} is not a set of images: expected an HDF5 pyramid (.h5), a folder, a .zip, .npy or .npz"
         )
+    opened.reopen = (name if name.startswith("/") else str(Path.cwd() / name), res, resizer)
     return opened if n is None else opened.first(n)
 
 

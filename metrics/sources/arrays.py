@@ -106,9 +106,7 @@ def open_npz_member(path: Path, key: str | None) -> FileRows:
                 key = keys[0]
             if key is None or key not in keys:
                 wanted = "several arrays" if key is None else f"no array {key!r}"
-                raise ImageSetError(
-                    f"{path} holds {wanted}; name one as {path}::KEY, KEY of {', '.join(keys)}"
-                )
+                raise ImageSetError(f"{path} holds {wanted}; name one as {path}::KEY, KEY of {', '.join(keys)}")
             file = tempfile.TemporaryFile()  # noqa: SIM115 - handed on to FileRows
             with archive.open(f"{key}.npy") as member:
                 while block := member.read(COPY_BYTES):
@@ -124,9 +122,7 @@ def _rows_of(file: BinaryIO, name: str) -> FileRows:
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except ValueError as error:
         raise ImageSetError(f"{name} is not an .npy array: {error}") from None
@@ -151,9 +147,7 @@ class ArraySet(ImageSet):
         self.n = rows.shape[0]
         side = rows.shape[1 if self._layout in ("NHW", "NHWC") else 2]
         if res is not None and res != side and resizer is None:
-            raise ImageSetError(
-                f"{label}: images are {side}x{side}, asked for {res}; name one with --resizer"
-            )
+            raise ImageSetError(f"{label}: images are {side}x{side}, asked for {res}; name one with --resizer")
         self.res = side if res is None else res
         self._filter = resizer
         self.resizer = f"pillow-{resizer}" if self.res != side else None
@@ -187,9 +181,7 @@ def _layout(rows: Rows, label: str) -> str:
         nan = ""
         if np.issubdtype(dtype, np.floating) and shape[0] and np.isnan(rows.read(np.array([0]))).any():
             nan = " with NaN in image 0"
-        raise ImageSetError(
-            f"{label} holds {dtype} values{nan}; a scale is not guessed: expected uint8 0..255"
-        )
+        raise ImageSetError(f"{label} holds {dtype} values{nan}; a scale is not guessed: expected uint8 0..255")
     if shape[0] == 0:
         raise ImageSetError(f"{label} holds no images (shape {shape})")
     if len(shape) == 3:
@@ -199,9 +191,7 @@ def _layout(rows: Rows, label: str) -> str:
     elif len(shape) == 4 and shape[3] in CHANNEL_COUNTS and shape[1] not in CHANNEL_COUNTS:
         layout, height, width = "NHWC", shape[1], shape[2]
     else:
-        raise ImageSetError(
-            f"{label} has shape {shape}; expected (N, 3, R, R), (N, R, R, 3) or grayscale alike"
-        )
+        raise ImageSetError(f"{label} has shape {shape}; expected (N, 3, R, R), (N, R, R, 3) or grayscale alike")
     if height != width:
         raise ImageSetError(f"{label}: images are {width}x{height}, expected squares: crop them first")
     return layout

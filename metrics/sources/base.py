@@ -28,6 +28,8 @@ class ImageSet(ABC):
     n        number of images
     res      side in pixels of what `batches` yields
     resizer  name of the resizer that gave the images this side, or None
+    threads  whether `read` may be called from several threads at once
+    reopen   (path, res, resizer) by which another process opens the same set, or None
     """
 
     label: str
@@ -35,6 +37,8 @@ class ImageSet(ABC):
     n: int
     res: int
     resizer: str | None
+    threads: bool = True
+    reopen: tuple[str, int | None, str | None] | None = None
 
     @abstractmethod
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -101,7 +105,7 @@ class FirstImages(ImageSet):
     def __init__(self, whole: ImageSet, n: int) -> None:
         self.whole = whole
         self.label, self.kind, self.res, self.resizer = whole.label, whole.kind, whole.res, whole.resizer
-        self.n = n
+        self.n, self.threads, self.reopen = n, whole.threads, whole.reopen
 
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `indices`, in that order."""
@@ -142,7 +146,6 @@ def resize_chw(image: NDArray[np.uint8], res: int, resizer: str) -> NDArray[np.u
         "lanczos": Image.Resampling.LANCZOS,
     }
     planes = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((res, res), filters[resizer]))
-        for plane in image
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((res, res), filters[resizer])) for plane in image
     ]
     return np.stack(planes)

@@ -70,9 +70,7 @@ class PictureSet(ImageSet):
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
             raise ImageSetError(f"{self.label}: cannot read {name}: {error}") from None
         if size > MAX_FILE_BYTES:
-            raise ImageSetError(
-                f"{self.label}: {name} has {size} bytes, more than the {MAX_FILE_BYTES} allowed"
-            )
+            raise ImageSetError(f"{self.label}: {name} has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
         return data
 
     def _open(self, name: str, data: Any) -> Any:
@@ -125,9 +123,7 @@ class PictureSet(ImageSet):
         first_name, _, first_width, _ = headers[0]
         for name, _, width, height in headers:
             if width != height:
-                raise ImageSetError(
-                    f"{self.label}: {name} is {width}x{height}, expected a square: crop it first"
-                )
+                raise ImageSetError(f"{self.label}: {name} is {width}x{height}, expected a square: crop it first")
             if res is None and width != first_width:
                 raise ImageSetError(
                     f"{self.label}: mixed sizes: {first_name} is {first_width}x{first_width}, {name} is "
