@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from celebahq_tools.errors import PictureError, SourceError
-from celebahq_tools.names import printable
+from celebahq_tools.names import one_line, printable
 from celebahq_tools.sniff import HEAD_BYTES, describe_content, is_seven_zip
 
 MAX_MEMBER_BYTES = 512 << 20
@@ -92,13 +92,10 @@ def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & ENCRYPTED_FLAG:
         raise SourceError(f"{where}: it is encrypted; unpack the zip with its password and give the folder")
     if info.compress_type not in _SUPPORTED:
-        raise SourceError(
-            f"{where}: compression method {info.compress_type} is not supported; pack it with deflate"
-        )
+        raise SourceError(f"{where}: compression method {info.compress_type} is not supported; pack it with deflate")
     if info.file_size > MAX_MEMBER_BYTES:
         raise SourceError(
-            f"{where}: expands to {info.file_size:,} bytes, more than {MAX_MEMBER_BYTES:,}; not read (zip"
-            " bomb?)"
+            f"{where}: expands to {info.file_size:,} bytes, more than {MAX_MEMBER_BYTES:,}; not read (zip bomb?)"
         )
     if info.file_size > RATIO_FLOOR_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         raise SourceError(
@@ -143,8 +140,7 @@ class ZipFiles:
         if len(data) != info.file_size:
             raise PictureError(
                 "unreadable",
-                f"{printable(name)}: expected {info.file_size:,} bytes in {shown(self.path)}, found"
-                f" {len(data):,}",
+                f"{printable(name)}: expected {info.file_size:,} bytes in {shown(self.path)}, found {len(data):,}",
             )
         return data
 
@@ -167,11 +163,6 @@ class ZipFiles:
 def shown(path: Path) -> str:
     """`path` for a message."""
     return printable(str(path))
-
-
-def one_line(error: Exception) -> str:
-    """The text of `error` without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _broken_directory(path: Path, error: Exception) -> SourceError:

@@ -30,7 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from celebahq_tools.errors import PictureError
-from celebahq_tools.names import printable
+from celebahq_tools.names import one_line, printable
 from celebahq_tools.sniff import describe_content, sniff_format
 
 MAX_PIXELS = 120_000_000
@@ -121,16 +121,12 @@ def decode_picture(
         if isinstance(image, JpegImageFile) and _is_unfilled_jpeg(data):
             raise _error("truncated", name, "the file ends in zeros with no end of picture; get it again")
         try:
-            if isinstance(image, TiffImageFile):
-                with _silent_pillow():
-                    image.load()
-            else:
-                image.load()
+            _load(image)
             pixels = np.array(_to_rgb(image, name), dtype=np.uint8)
         except PictureError:
             raise
-        except MemoryError:
-            raise _error("too-many-pixels", name, "not enough memory to decode it") from None
+        except (MemoryError, Image.DecompressionBombError):
+            raise _error("too-many-pixels", name, "too large to decode") from None
         except _BROKEN as error:
             raise _broken(name, error) from None
         if not apply_orientation or isinstance(image, TiffImageFile):
@@ -138,11 +134,21 @@ def decode_picture(
         return np.ascontiguousarray(_turned(pixels, orientation))
 
 
+def _load(image: ImageFile) -> None:
+    """Decode the pixels; quietly where the plugin reads more metadata on the way."""
+    if isinstance(image, (TiffImageFile, GifImageFile)):
+        with _silent_pillow():
+            image.load()
+    else:
+        image.load()
+
+
 @contextmanager
 def _silent_pillow() -> Iterator[None]:
     """Keep Pillow's warnings (odd metadata) from the caller.
 
-    The warning filters are global to the process, so threads take turns; only header work runs inside.
+    The warning filters are global to the process, so threads take turns; inside run the headers of all formats and
+    the pixels of those that are rare.
     """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -160,14 +166,14 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Iterator[tuple[ImageFile
     try:
         with _silent_pillow():
             image = _PLUGINS[found](io.BytesIO(data), "")
+    except Image.DecompressionBombError as error:
+        raise _error("too-many-pixels", name, one_line(error)) from None
     except _BROKEN as error:
         raise _broken(name, error) from None
     with image:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
-            raise _error(
-                "too-small", name, f"{width}x{height} pixels; expected at least {MIN_SIDE}x{MIN_SIDE}"
-            )
+            raise _error("too-small", name, f"{width}x{height} pixels; expected at least {MIN_SIDE}x{MIN_SIDE}")
         if width * height > max_pixels:
             raise _error(
                 "too-many-pixels",
@@ -257,7 +263,7 @@ def _unknown(data: bytes, name: str) -> PictureError:
 
 
 def _broken(name: str, error: Exception) -> PictureError:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     if isinstance(error, EOFError) or "truncated" in text.lower() or "unexpected end" in text.lower():
         return _error("truncated", name, f"the file ends before the picture does ({text}); get it again")
     return _error("corrupt", name, f"the picture data are damaged ({text}); get it again")

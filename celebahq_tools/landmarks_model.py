@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celebahq_tools.archives import one_line, shown
+from celebahq_tools.archives import shown
 from celebahq_tools.errors import FormatError, MissingDependencyError
+from celebahq_tools.names import one_line
 
 MODEL_FILE = "shape_predictor_68_face_landmarks.dat"
 MODEL_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
@@ -44,8 +45,7 @@ def find_landmarks_model(path: Path | None = None, *, cache: Path | None = None)
             if (folder / name).is_file():
                 return _unpacked(folder / name, cache)
     raise MissingDependencyError(
-        "photographs without annotations need dlib's 68-point landmark model, which was not found: "
-        + HOW_TO_GET
+        "photographs without annotations need dlib's 68-point landmark model, which was not found: " + HOW_TO_GET
     )
 
 
@@ -64,13 +64,10 @@ def open_predictor(path: Path) -> Any:
         points = predictor(blank, dlib.rectangle(0, 0, POINTS - 1, POINTS - 1)).num_parts
     except (RuntimeError, MemoryError, ValueError, OSError) as error:
         raise FormatError(
-            f"landmark model {shown(path)}: cannot be opened ({one_line(error)}); expected"
-            f" {MODEL_FILE}: {HOW_TO_GET}"
+            f"landmark model {shown(path)}: cannot be opened ({one_line(error)}); expected {MODEL_FILE}: {HOW_TO_GET}"
         ) from None
     if points != POINTS:
-        raise FormatError(
-            f"landmark model {shown(path)}: expected {POINTS} points, found {points}; give {MODEL_FILE}"
-        )
+        raise FormatError(f"landmark model {shown(path)}: expected {POINTS} points, found {points}; give {MODEL_FILE}")
     return predictor
 
 
@@ -80,8 +77,7 @@ def import_dlib() -> Any:
         import dlib
     except ImportError as error:
         raise MissingDependencyError(
-            f"finding faces needs dlib ({one_line(error)}): pip install dlib-bin, or pip install dlib to"
-            " build it"
+            f"finding faces needs dlib ({one_line(error)}): pip install dlib-bin, or pip install dlib to build it"
         ) from None
     return dlib
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.archives import one_line
 from celebahq_tools.errors import FormatError
+from celebahq_tools.names import one_line
 
 PACKAGE = "data_manifests"
 INDEX_COLUMNS = ("idx", "orig_idx", "orig_file", "proc_md5", "final_md5")

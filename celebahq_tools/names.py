@@ -22,3 +22,8 @@ def _escape(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def one_line(error: Exception) -> str:
+    """The text of `error` without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from celebahq_tools.archives import MAX_MEMBER_BYTES, ZipFiles, list_zip, one_line, shown
+from celebahq_tools.archives import MAX_MEMBER_BYTES, ZipFiles, list_zip, shown
 from celebahq_tools.errors import PictureError, SourceError
-from celebahq_tools.names import printable
+from celebahq_tools.names import one_line, printable
 
 HIDDEN_PREFIX = "."
 SKIPPED_FOLDERS = ("__MACOSX",)
@@ -35,9 +35,7 @@ class FolderReader:
         try:
             size = path.stat().st_size
             if size > MAX_MEMBER_BYTES:
-                raise PictureError(
-                    "too-large", f"{printable(file)}: {size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
-                )
+                raise PictureError("too-large", f"{printable(file)}: {size:,} bytes, more than {MAX_MEMBER_BYTES:,}")
             return path.read_bytes()
         except FileNotFoundError:
             raise PictureError("missing", f"{printable(file)}: no longer in {shown(self.root)}") from None
