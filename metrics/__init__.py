@@ -70,3 +70,33 @@ def swd(
         other = opened[1] if fake is not None else None
         plan = plan_swd(opened[0], other, config=config or SwdConfig(), n=n, floor=floor)
         return measure_swd(opened[0], other, plan, jobs=jobs, spill=spill, cache=cache, dask=dask, progress=progress)
+
+
+def ms_ssim(
+    images: "Images",
+    *,
+    n: int | None = None,
+    res: int | None = None,
+    resizer: str | None = None,
+    pairs: str = "random",
+    seed: int = 0,
+    jobs: int = 1,
+    progress: "Progress | None" = None,
+) -> "Result":
+    """Mean multi-scale SSIM (Wang et al. 2003) of disjoint pairs of one set; lower is more varied.
+
+    images  path, ImageSet or (N, 3, R, R) uint8 array
+    n       images used, even; None: 20,000 (10,000 pairs) as in the paper, or all if fewer
+    pairs   'random' (seeded) or 'adjacent' (images 2i and 2i + 1 as they lie)
+
+    Raises ImageSetError, UsageError and the other errors of `metrics.errors`.
+    """
+    from metrics.msssim.measure import measure_ms_ssim
+    from metrics.sources import ImageSet, as_image_set
+
+    opened = as_image_set(images, res=res, resizer=resizer)
+    try:
+        return measure_ms_ssim(opened, n=n, pairs=pairs, seed=seed, jobs=jobs, progress=progress)
+    finally:
+        if not isinstance(images, ImageSet):
+            opened.close()

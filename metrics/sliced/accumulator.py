@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
-from metrics.sliced.laplacian import PyramidBuffers, descriptors, one_opencv_thread, patch_offsets
+from metrics.sliced.laplacian import PyramidBuffers, descriptors, patch_offsets
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 from metrics.sources.base import ImageSet
+from metrics.threads import one_opencv_thread
 
 MEMORY_BYTES = 256 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""

@@ -6,17 +6,15 @@ the directions: with d' = d / std per channel, the projection of a standardised 
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
 from metrics.sliced.store import DescriptorStore
+from metrics.threads import one_blas_thread
 
 BLOCK_ROWS = 8192
 """Rows per matrix product, about: fixed, so that rounding does not depend on the number of threads."""
@@ -48,18 +46,6 @@ def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float6
     folded = (directions * np.repeat(scale, VALUES_PER_CHANNEL)).astype(np.float32)
     offsets = folded.astype(np.float64) @ np.repeat(moments.mean, VALUES_PER_CHANNEL)
     return folded, offsets
-
-
-@cache
-def _blas_controller() -> ThreadpoolController:
-    """Finding the loaded BLAS libraries takes milliseconds; once is enough."""
-    return ThreadpoolController()
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Matrix products run one per thread of ours, so NumPy's BLAS must not start its own."""
-    limits: AbstractContextManager[object] = _blas_controller().limit(limits=1, user_api="blas")
-    return limits
 
 
 def project(

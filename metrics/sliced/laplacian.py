@@ -8,8 +8,7 @@ At the finest level up(G_1) is needed under the patches only and is computed the
 (g[k-1] + 6 g[k] + g[k+1]) / 8 and pixel 2k+1 is (g[k] + g[k+1]) / 2, with g[-1] = g[1] and g[m] = g[m-1].
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
@@ -54,17 +53,6 @@ class PyramidBuffers:
             if up is not None:
                 for channel in range(CHANNELS):
                     cv2.pyrUp(coarser[channel], dst=up[channel])
-
-
-@contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """Images are spread over our threads; OpenCV's own would only wait for each other."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
