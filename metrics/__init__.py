@@ -59,7 +59,8 @@ def swd(
     from contextlib import ExitStack
 
     from metrics.sliced.config import SwdConfig
-    from metrics.sliced.measure import measure_swd, plan_swd
+    from metrics.sliced.measure import measure_swd
+    from metrics.sliced.plan import plan_swd
     from metrics.sources import ImageSet, as_image_set
 
     with ExitStack() as stack:

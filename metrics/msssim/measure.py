@@ -127,3 +127,29 @@ def measure_ms_ssim(
         ),
         run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES),
     )
+
+
+PROBE_PAIRS = 4
+PAIR_BYTES_PER_PIXEL = 64
+BASE_BYTES = 200 << 20
+
+
+def estimate_ms_ssim(images: ImageSet, *, n: int | None, pairs: str, seed: int, jobs: int) -> dict[str, Json]:
+    """What `--dry-run` prints: time by a probe of a few pairs, memory by arithmetic."""
+    chosen = choose_pairs(images.n, n=n, pairs=pairs, seed=seed)
+    probe = chosen[: max(PROBE_PAIRS, jobs)]
+    pair_scores(images, probe[:1], jobs=jobs)
+    started = time.perf_counter()
+    pair_scores(images, probe, jobs=jobs)
+    seconds = (time.perf_counter() - started) / len(probe) * len(chosen)
+    return {
+        "metric": "ms-ssim",
+        "pairs": len(chosen),
+        "pairing": pairs,
+        "seed": seed,
+        "res": images.res,
+        "jobs": jobs,
+        "seconds": round(seconds, 1),
+        "memory_bytes": BASE_BYTES + jobs * images.res**2 * PAIR_BYTES_PER_PIXEL,
+        "disk_bytes": 0,
+    }

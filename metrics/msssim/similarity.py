@@ -46,7 +46,7 @@ def _filtered(plane: Plane, window: NDArray[np.float64]) -> Plane:
     """Gaussian mean of a plane (h, w), 'valid' part only: (h - taps + 1, w - taps + 1)."""
     taps = len(window)
     before = taps // 2
-    full = cv2.sepFilter2D(plane, -1, window, window, anchor=(before, before), borderType=cv2.BORDER_REPLICATE)
+    full: Any = cv2.sepFilter2D(plane, -1, window, window, anchor=(before, before), borderType=cv2.BORDER_REPLICATE)
     height, width = plane.shape
     valid: Plane = full[before : before + height - taps + 1, before : before + width - taps + 1]
     return valid
@@ -79,13 +79,15 @@ def _halved(plane: Plane) -> Plane:
     """2x2 means; an odd last row or column is repeated."""
     height, width = plane.shape
     if height % 2 or width % 2:
-        plane = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+        padded: Any = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+        plane = padded
         height, width = plane.shape
     if height == 2 or width == 2:
         small: Plane = plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3), dtype=plane.dtype)
         return small
-    smaller: Plane = cv2.resize(plane, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return smaller
+    smaller: Any = cv2.resize(plane, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    result: Plane = smaller
+    return result
 
 
 def ms_ssim_pair(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
