@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ META_BLOCK_BYTES = 1 << 16  # keeps HDF5's metadata together at the front of the
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CANNOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_HDF5_ERRNO = re.compile(r"errno = ([0-9]+)")
 _CREATING_SUFFIX = ".creating"
 
 
@@ -63,11 +65,20 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn "disk full", "quota exceeded" and "file too large" into DiskSpaceError."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            reason = os.strerror(error.errno or 0).lower()
+    except (OSError, RuntimeError) as error:
+        number = _system_error(error)
+        if number in _NO_SPACE:
+            reason = os.strerror(number).lower()
             raise DiskSpaceError(f"{path}: {reason}; free some space and run the same command again") from error
         raise
+
+
+def _system_error(error: OSError | RuntimeError) -> int:
+    """The error number; h5py has it in the text only, and raises RuntimeError when closing fails."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    match = _HDF5_ERRNO.search(str(error))
+    return int(match[1]) if match else 0
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from celebahq_tools.errors import FormatError
 from celebahq_tools.store import schema
-from celebahq_tools.store.layout import FileLayout
+from celebahq_tools.store.layout import FileLayout, hdf5_errors
 from celebahq_tools.store.schema import IndexRow
 
 
@@ -65,7 +65,7 @@ def read_index(layout: FileLayout) -> PyramidIndex:
 
     if not layout.columns:
         raise FormatError(f"{layout.path}: has no index (not written by celebahq-tools)")
-    with h5py.File(layout.path, "r", locking=False) as file:
+    with hdf5_errors(layout.path), h5py.File(layout.path, "r", locking=False) as file:
         group = file[schema.INDEX_GROUP]
         columns = {name: group[name][...] for name in layout.columns}
     return _index(columns, layout.num_images, layout.path)
@@ -86,7 +86,8 @@ def _index(columns: Mapping[str, NDArray[Any]], num_images: int, path: Path) -> 
     for name in ("key", "file"):
         if name not in columns:
             raise FormatError(f"{path}: index/{name} is missing; the file is damaged")
-        values[name] = np.char.decode(columns[name].astype("S"), "utf-8")
+        with hdf5_errors(path):
+            values[name] = np.char.decode(columns[name].astype("S"), "utf-8")
     for name, (dtype, shape) in numeric.items():
         full = (num_images, *shape)
         column = columns.get(name)

@@ -1,9 +1,10 @@
 """Read what a pyramid file is made of and where its bytes are; refuse everything that is no pyramid file."""
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from celebahq_tools.store import schema
 if TYPE_CHECKING:
     import h5py
 
+_H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 _LEVEL_NAME = re.compile(r"data([0-9]{1,5})x([0-9]{1,5})")
 
 
@@ -85,7 +87,7 @@ def read_layout(path: str | os.PathLike[str], *, allow_partial: bool = False) ->
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
         raise FormatError(f"{path}: {_why_not_hdf5(path, error)}") from None
-    with file:
+    with hdf5_errors(path), file:
         attributes = _attributes(path, file)
         version = _checked_version(path, attributes)
         levels = _levels(path, file)
@@ -101,6 +103,15 @@ def read_layout(path: str | os.PathLike[str], *, allow_partial: bool = False) ->
     )
     _check_consistent(layout)
     return layout
+
+
+@contextlib.contextmanager
+def hdf5_errors(path: Path) -> Iterator[None]:
+    """Turn whatever h5py raises on damaged structures into FormatError."""
+    try:
+        yield
+    except _H5PY_ERRORS as error:
+        raise FormatError(f"{path}: damaged, HDF5 says: {' '.join(str(error).split())}") from None
 
 
 def _why_not_hdf5(path: Path, error: OSError) -> str:

@@ -22,7 +22,7 @@ from celebahq_tools.errors import FormatError
 from celebahq_tools.store import schema
 from celebahq_tools.store.blocks import BLOCK_IMAGES, WINDOW_BLOCKS, shuffled_order
 from celebahq_tools.store.index import PyramidIndex, read_index
-from celebahq_tools.store.layout import DatasetLayout, FileLayout, read_layout
+from celebahq_tools.store.layout import DatasetLayout, FileLayout, hdf5_errors, read_layout
 from celebahq_tools.store.slots import read_fully
 
 if TYPE_CHECKING:
@@ -259,16 +259,12 @@ class PyramidReader:
         """Runs of neighbours are read at once, so that a chunk of several images is decompressed once."""
         ascending = np.argsort(numbers, kind="stable")
         breaks = np.flatnonzero(np.diff(numbers[ascending]) != 1) + 1
-        dataset = self._opened()[place.name]
+        with hdf5_errors(self.path):
+            dataset = self._opened()[place.name]
         for positions in np.split(ascending, breaks):
             first = int(numbers[positions[0]])
-            try:
+            with hdf5_errors(self.path):
                 images[positions] = dataset[first : first + len(positions)]
-            except OSError as error:
-                reason = " ".join(str(error).split())
-                raise FormatError(
-                    f"{self.path}: {place.name}, images {first}..{first + len(positions) - 1}: {reason}"
-                ) from None
 
     def _raw(self) -> int:
         """The file descriptor. Reads give their position, so it may be shared after fork and by threads."""

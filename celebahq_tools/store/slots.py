@@ -80,6 +80,8 @@ class SlotWriter:
         _, layout = self._opened()
         if set(levels) != set(layout.levels):
             raise ValueError(f"levels {sorted(levels)} given, {self._path} has {sorted(layout.levels)}")
+        for res, place in layout.levels.items():
+            _check_values(place, levels[res])
         digest = hashlib.sha256(np.ascontiguousarray(levels[layout.resolution]).data).digest()
         self.clear(slot)
         for res, place in layout.levels.items():
@@ -128,8 +130,6 @@ class SlotWriter:
 
     def _put(self, place: DatasetLayout, slot: int, values: NDArray[Any]) -> None:
         descriptor, _ = self._opened()
-        if values.shape != place.shape[1:] or values.dtype != place.dtype:
-            raise ValueError(f"{place.name} takes {place.dtype} {place.shape[1:]}, not {values.dtype} {values.shape}")
         offset = _slot_offset(place, slot)
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         with disk_errors(self._path):
@@ -166,6 +166,11 @@ def read_fully(descriptor: int, into: memoryview, offset: int, path: Path) -> No
         if got == 0:
             raise FormatError(f"{path}: truncated: nothing at byte {offset}; copy or build it again")
         into, offset = into[got:], offset + got
+
+
+def _check_values(place: DatasetLayout, values: NDArray[Any]) -> None:
+    if values.shape != place.shape[1:] or values.dtype != place.dtype:
+        raise ValueError(f"{place.name} takes {place.dtype} {place.shape[1:]}, not {values.dtype} {values.shape}")
 
 
 def _slot_offset(place: DatasetLayout, slot: int) -> int:
