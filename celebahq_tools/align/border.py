@@ -1,10 +1,10 @@
 """The picture continued beyond its edges: mirrored, blurred with distance, faded to the median colour.
 
 Legend: see `celebahq_tools.align`. Paper, appendix C; numbers as in the published data set. With d the
-distance outside the picture over the width of the padding on that side (negative inside), a pixel of the mirrored
-picture is replaced by its blurred self with weight clip(3 d + 1, 0, 1), then by the median colour with weight
-clip(d, 0, 1). So the blur sets in a third of the padding's width *inside* the picture, and the fade at its edge:
-no step anywhere.
+distance outside the picture over the width of the padding on that side (negative inside), a pixel of the
+mirrored picture is replaced by its blurred self with weight clip(3 d + 1, 0, 1), then by the median colour with
+weight clip(d, 0, 1). So the blur sets in a third of the padding's width *inside* the picture, and the fade at
+its edge: no step anywhere.
 """
 
 from typing import NamedTuple
@@ -45,9 +45,7 @@ def extend(pixels: Pixels, reach: Sides, side: float) -> Pixels:
     """
     height, width = pixels.shape[:2]
     out = np.asarray(
-        cv2.copyMakeBorder(
-            pixels, reach.top, reach.bottom, reach.left, reach.right, borderType=cv2.BORDER_REFLECT_101
-        ),
+        cv2.copyMakeBorder(pixels, reach.top, reach.bottom, reach.left, reach.right, borderType=cv2.BORDER_REFLECT_101),
         np.uint8,
     )
     least = round(PAD_PART * side)
@@ -101,9 +99,7 @@ def _refine(coarse: Floats, factor: tuple[float, float], rows: slice, cols: slic
     )
     size = (cols.stop - cols.start, rows.stop - rows.start)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpAffine(coarse, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
+    return np.asarray(cv2.warpAffine(coarse, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _median(pixels: Pixels) -> Floats:

@@ -21,7 +21,7 @@ MARGIN_PART = 0.1
 MIN_MARGIN_PX = 3
 EDGE_PX = 4.0
 """The border is continued when the square comes this close to it, in pixels after magnification."""
-FILTER_PX = 3
+FILTER_PX = 4
 """Pixels around the square that interpolation reads."""
 MAX_MAGNIFY = 64
 
@@ -52,7 +52,7 @@ def extract_crop(pixels: Pixels, quad: Array, res: int = 1024) -> Pixels:
 
     pixels (H, W, 3) uint8, quad (4, 2); returns (3, res, res) uint8: (4 res)² bilinear samples, then 4x4
     means rounded half to even (Karras et al. 2018, appendix C). A square wider than 4 res pixels is averaged
-    down first, a narrower one than about res magnified by Catmull-Rom interpolation, in the place of
+    down first, a narrower one than about res magnified by Lanczos interpolation, in the place of
     super-resolution; where it leaves the picture, that is mirrored, blurred and faded (`border`).
     Raises PictureError 'bad-pixels' or 'bad-landmarks'.
     """
@@ -66,7 +66,7 @@ def extract_crop(pixels: Pixels, quad: Array, res: int = 1024) -> Pixels:
         if min(pixels.shape[:2]) < 2 * factor:
             raise PictureError(
                 "bad-landmarks",
-                f"landmarks give no crop: a square {quad_side(corners):.0f} px wide is far larger than the picture",
+                f"landmarks give no crop: a square of {quad_side(corners):.0f} px dwarfs the picture",
             )
         pixels, corners = shrink(pixels, factor), scale_quad(corners, 1 / factor)
     magnification = _magnification(quad_side(corners), res)

@@ -60,24 +60,27 @@ def ffhq_quad(landmarks68: Array) -> Array:
     return _square(eye_left, eye_right, points[_LIP_LEFT_68], points[_LIP_RIGHT_68])
 
 
-def published_quad(quad: Array, res: int = 1024) -> Array:
-    """The square that the published CelebA-HQ shows for `quad`: moved by up to half an output pixel.
+def published_quad(quad: Array, shape_hw: tuple[int, int], res: int = 1024) -> Array:
+    """The part of a picture of `shape_hw` that the published CelebA-HQ shows for the square `quad`.
 
-    Two habits of that release move its pictures (docs/geometry.md): it adds half a pixel once more after the
-    picture was magnified, and takes each of the (4 res)² samples at the corner of its cell, not the centre.
+    Three habits of that release move its crops by up to about half an output pixel (docs/geometry.md): it adds
+    half a pixel once more after the picture was magnified or shrunk; it takes each of the (4 res)² samples at
+    the corner of its cell, not the centre; and a shrunk picture's size is rounded, but not the factor used.
+    Returns a (4, 2) quad, a rectangle by up to a thousandth where the last one applies.
     """
-    side = quad_side(quad)
-    per_pixel = published_factor(side, res)
+    shrink, magnify = published_factors(quad_side(quad), res)
+    size = np.array([shape_hw[1], shape_hw[0]], np.float64)
+    stretch = size / (shrink * np.maximum(np.rint(size / shrink), 1))
     cell_centre = (quad[3] - quad[0] + quad[1] - quad[0]) * (0.5 / (SUBSAMPLES * res))
-    shifted: Array = quad + 0.5 / per_pixel - cell_centre
-    return shifted
+    moved: Array = (quad + 0.5 + 0.5 * shrink / magnify) * stretch - 0.5 - cell_centre
+    return moved
 
 
-def published_factor(side: float, res: int = 1024) -> float:
-    """Pixels per source pixel in the picture that the published data set was cropped from."""
+def published_factors(side: float, res: int = 1024) -> tuple[int, int]:
+    """By what the published data set shrinks and then magnifies a picture whose crop square is `side` wide."""
     shrink = max(math.floor(side / (2 * res)), 1)
-    magnify = 2.0 ** max(math.ceil(math.log2(res * shrink / side)), 0)
-    return magnify / shrink
+    magnify: int = 2 ** max(math.ceil(math.log2(res * shrink / side)), 0)
+    return shrink, magnify
 
 
 def quad_side(quad: Array) -> float:
