@@ -14,7 +14,7 @@ from pathlib import Path
 
 from celebahq_tools.errors import PictureError, SourceError
 from celebahq_tools.names import one_line, printable
-from celebahq_tools.sniff import HEAD_BYTES, describe_content, is_seven_zip
+from celebahq_tools.sniff import HEAD_BYTES, describe_content, is_seven_zip, sniff_format
 
 MAX_MEMBER_BYTES = 512 << 20
 """Largest single file read into memory, in a zip or in a folder."""
@@ -174,14 +174,26 @@ def _broken_directory(path: Path, error: Exception) -> SourceError:
     if is_seven_zip(head):
         return SourceError(seven_zip_message(path))
     if not head.startswith(b"PK"):
-        kind, words = describe_content(head)
-        found = words if kind != "unknown" else f"something else, starting with {words}"
-        return SourceError(f"{shown(path)}: expected a zip archive, found {found}")
+        return SourceError(
+            f"{shown(path)}: expected a folder or a zip archive, found {_found(head)}; give the folder that holds"
+            " the pictures"
+        )
     if isinstance(error, UnicodeDecodeError):
         return SourceError(f"{shown(path)}: a name in the zip is no UTF-8 although marked so; pack it again")
     return SourceError(
         f"{shown(path)}: the zip's directory is damaged or cut off ({one_line(error)}); get the file again"
     )
+
+
+def _found(head: bytes) -> str:
+    """Words for a file that was expected to be a zip."""
+    picture = sniff_format(head)
+    if not head:
+        return "a file of zero bytes"
+    if picture is not None:
+        return f"a single picture ({picture})"
+    kind, words = describe_content(head)
+    return words if kind != "unknown" else f"a file that starts with {words}"
 
 
 def seven_zip_message(path: Path) -> str:

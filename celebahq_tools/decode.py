@@ -264,6 +264,10 @@ def _unknown(data: bytes, name: str) -> PictureError:
 
 def _broken(name: str, error: Exception) -> PictureError:
     text = one_line(error)
+    # Other errors come from the plugins' own arithmetic; their words mean nothing to a reader.
+    source = error.__cause__ or error
+    if "not identified" in text or not isinstance(source, (OSError, SyntaxError, EOFError, zlib.error)):
+        text = "its header makes no sense"
     if isinstance(error, EOFError) or "truncated" in text.lower() or "unexpected end" in text.lower():
         return _error("truncated", name, f"the file ends before the picture does ({text}); get it again")
     return _error("corrupt", name, f"the picture data are damaged ({text}); get it again")
