@@ -178,8 +178,7 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Iterator[tuple[ImageFile
             raise _error(
                 "too-many-pixels",
                 name,
-                f"{width}x{height} = {width * height:,} pixels, more than the limit of {max_pixels:,};"
-                " scale it down or raise the limit",
+                f"{width}x{height} = {width * height:,} pixels, more than the limit of {max_pixels:,}; scale it down",
             )
         yield image, _exif_orientation(image)
 
@@ -264,12 +263,12 @@ def _unknown(data: bytes, name: str) -> PictureError:
 
 def _broken(name: str, error: Exception) -> PictureError:
     text = one_line(error)
-    # Other errors come from the plugins' own arithmetic; their words mean nothing to a reader.
     source = error.__cause__ or error
-    if "not identified" in text or not isinstance(source, (OSError, SyntaxError, EOFError, zlib.error)):
-        text = "its header makes no sense"
-    if isinstance(error, EOFError) or "truncated" in text.lower() or "unexpected end" in text.lower():
+    if isinstance(source, EOFError) or "truncated" in text.lower() or "unexpected end" in text.lower():
         return _error("truncated", name, f"the file ends before the picture does ({text}); get it again")
+    # Other errors come from the plugins' own arithmetic; their words mean nothing to a reader.
+    if "not identified" in text or not isinstance(source, (OSError, SyntaxError, zlib.error)):
+        text = "its header makes no sense"
     return _error("corrupt", name, f"the picture data are damaged ({text}); get it again")
 
 
