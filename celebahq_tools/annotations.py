@@ -8,7 +8,7 @@ arrays, never in objects per row.
 Legend: N rows, K number columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,11 @@ class Table:
     columns: tuple[str, ...]
     names: NDArray[np.bytes_]
     values: NDArray[np.int32]
+
+    def count_known(self, names: Sequence[str]) -> int:
+        """How many of `names`, all different, have a row."""
+        keys = np.array([name.encode("utf-8", "surrogateescape") for name in names])
+        return int(np.isin(keys, self.names, assume_unique=True).sum())
 
     def row(self, name: str) -> int | None:
         """Row of the picture `name`, or None where it is not annotated."""
@@ -144,13 +149,10 @@ def _parse_with_header(data: bytes, path: str, columns: int | None) -> Table:
     return table
 
 
-def _parse_rows(
-    body: bytes, path: str, *, columns: int, first_line: int, names: tuple[str, ...] = ()
-) -> Table:
+def _parse_rows(body: bytes, path: str, *, columns: int, first_line: int, names: tuple[str, ...] = ()) -> Table:
     """Parse rows of a name and `columns` integers; blank lines are skipped, anything else is an error."""
     blocks = [
-        _parse_block(block, path, columns=columns, first_line=line)
-        for block, line in _line_blocks(body, first_line)
+        _parse_block(block, path, columns=columns, first_line=line) for block, line in _line_blocks(body, first_line)
     ]
     if not any(len(block[0]) for block in blocks):
         raise SourceError(f"{path}: expected at least one row, found none; get the file again")
@@ -238,9 +240,7 @@ def _parse_integers(
     return np.where(lead == _MINUS, -values, values), bad
 
 
-def _gather_names(
-    text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.bytes_]:
+def _gather_names(text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bytes_]:
     """Names at text[starts:ends] as a fixed-width bytes array (n,)."""
     length = ends - starts
     width = int(length.max(initial=1))
@@ -256,8 +256,7 @@ def _check_range(table: Table, good: NDArray[np.bool_], expected: str) -> None:
     row, column = np.argwhere(~good)[0]
     where = f", column {table.columns[column]}" if table.columns else ""
     raise SourceError(
-        f"{table.path}: expected {expected} for {_quote(table.names[row])}{where}, found"
-        f" {table.values[row, column]}"
+        f"{table.path}: expected {expected} for {_quote(table.names[row])}{where}, found {table.values[row, column]}"
     )
 
 

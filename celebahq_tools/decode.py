@@ -48,6 +48,8 @@ ZERO_TAIL = 64
 """A JPEG with no end marker whose last bytes are this many zeros is a download that stopped: disk space
 was reserved and never filled. Decoders take the zeros for picture data without complaint."""
 
+STRIP_ROWS = 256
+
 _PLUGINS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -122,16 +124,16 @@ def decode_picture(
             raise _error("truncated", name, "the file ends in zeros with no end of picture; get it again")
         try:
             _load(image)
-            pixels = np.array(_to_rgb(image, name), dtype=np.uint8)
+            pixels = _to_array(_to_rgb(image, name))
         except PictureError:
             raise
         except (MemoryError, Image.DecompressionBombError):
             raise _error("too-many-pixels", name, "too large to decode") from None
         except _BROKEN as error:
             raise _broken(name, error) from None
-        if not apply_orientation or isinstance(image, TiffImageFile):
-            return pixels
-        return np.ascontiguousarray(_turned(pixels, orientation))
+        upright = not apply_orientation or isinstance(image, TiffImageFile)
+    # Outside, for Pillow's own copy is gone by now.
+    return pixels if upright else np.ascontiguousarray(_turned(pixels, orientation))
 
 
 def _load(image: ImageFile) -> None:
@@ -228,6 +230,15 @@ def _to_rgb(image: ImageFile, name: str) -> Image.Image:
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _over_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Mode RGB to (H, W, 3), strip by strip: at once, Pillow would make two more copies of the picture."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _high_byte(image: ImageFile) -> Image.Image:

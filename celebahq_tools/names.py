@@ -25,5 +25,6 @@ def _escape(character: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """The text of `error` without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of `error` on one printable line, or its type where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if text.isprintable() else printable(text)

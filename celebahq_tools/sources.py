@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -141,7 +141,7 @@ def _open_celeba(root: Path, layout: CelebALayout) -> Source:
         )
     annotations, notes, digests = read_annotations(layout)
     files = _sorted(sizes)
-    annotated = sum(annotations.landmarks.row(file) is not None for file in files)
+    annotated = annotations.landmarks.count_known(files)
     total = len(annotations.landmarks.names)
     if annotated < total:
         notes.append(f"{annotated:,} of {total:,} annotated pictures are there")
@@ -182,12 +182,19 @@ def _list_pictures(tree: Tree, folder: str) -> tuple[dict[str, int], Counter[str
     sizes: dict[str, int] = {}
     skipped: Counter[str] = Counter()
     for name, size in tree.walk(folder):
-        suffix = PurePosixPath(name).suffix.lower()
+        suffix = _suffix(name)
         if suffix in PICTURE_SUFFIXES:
             sizes[name] = size
         else:
             skipped[suffix] += 1
     return sizes, skipped
+
+
+def _suffix(name: str) -> str:
+    """Ending of the last part of `name` in lower case, with its dot; empty where there is none."""
+    base = name.rpartition("/")[2]
+    dot = base.rfind(".")
+    return base[dot:].lower() if dot > 0 else ""
 
 
 def _sorted(names: dict[str, int]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Sources: the shapes of a CelebA root, folders and zips of photographs, their order and their digest."""
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from celebahq_tools import celeba
 from celebahq_tools.errors import PictureError, SourceError
+from celebahq_tools.manifest import load_celeba_facts
 from celebahq_tools.names import printable
 from celebahq_tools.sources import Source, open_sample, open_source
 
@@ -230,6 +233,16 @@ def test_annotations_without_pictures(make_celeba: MakeCelebA) -> None:
     shutil.rmtree(root / "img_celeba")
     message = refused(root)
     assert f"{root / 'img_celeba'}: not found" in message
+
+
+def test_annotations_unlike_the_published_ones_are_noted(
+    make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_celeba(2)
+    assert not any("published" in note for note in open_source(root).notes)
+    facts = dataclasses.replace(load_celeba_facts(), pictures=2)
+    monkeypatch.setattr(celeba, "load_celeba_facts", lambda: facts)
+    assert "list_landmarks_celeba.txt is not the published file (its sha1 differs)" in open_source(root).notes
 
 
 def test_part_of_celeba_is_noted(make_celeba: MakeCelebA) -> None:
