@@ -37,14 +37,23 @@ def network_warnings(extractor: ExtractorStamp | None) -> list[str]:
     return warnings
 
 
+def stamp_differences(
+    first_name: str, first: ExtractorStamp, second_name: str, second: ExtractorStamp
+) -> tuple[str, ...]:
+    """One line for each field in which two networks differ."""
+    left, right = first.to_json(), second.to_json()
+    return tuple(
+        f"extractor {key}: {first_name} {left[key]}, {second_name} {right[key]}"
+        for key in left
+        if left[key] != right[key]
+    )
+
+
 def common_network(real: Side, fake: Side, layer: str | None) -> tuple[str | None, ExtractorStamp | None]:
     """Layer and extractor of both sides; UnlikeProtocolsError, listing differences, when they differ."""
     stamps = [side.extractor for side in (real, fake) if side.extractor is not None]
     if len(stamps) == 2 and stamps[0] != stamps[1]:
-        left, right = stamps[0].to_json(), stamps[1].to_json()
-        raise UnlikeProtocolsError(
-            tuple(f"{key}: real {left[key]}, fake {right[key]}" for key in left if left[key] != right[key])
-        )
+        raise UnlikeProtocolsError(stamp_differences("real", stamps[0], "fake", stamps[1]))
     names = []
     for side in (real, fake):
         if isinstance(side, FeatureSet):
@@ -173,15 +182,18 @@ def feature_protocol(
     )
 
 
-def check_counts(*, real_n: int, fake_n: int, subset_size: int | None = None, neighbours: int | None = None) -> None:
-    """BatchError, before any pass is made, for sets too small for the settings."""
-    least = min(real_n, fake_n)
+def check_counts(counts: Mapping[str, int], *, subset_size: int | None = None, neighbours: int | None = None) -> None:
+    """BatchError, before any pass is made, for sets too small for the settings.
+
+    `counts` maps 'real' and 'fake' to their images; 'real' alone will be cut into halves.
+    """
+    least = min(counts.values()) if len(counts) > 1 else counts["real"] // 2
+    found = " and ".join(str(count) for count in counts.values())
+    halves = "" if len(counts) > 1 else ", to be cut into halves"
     if subset_size is not None and least < subset_size:
         raise BatchError(
-            f"KID subsets of {subset_size} need sets of at least that many images, found {real_n} and "
-            f"{fake_n}; name a smaller --subset-size"
+            f"KID subsets of {subset_size} need sets of at least that many images, found {found}{halves}; "
+            "name a smaller --subset-size"
         )
     if neighbours is not None and least <= neighbours:
-        raise BatchError(
-            f"{neighbours} neighbours need more than {neighbours} images per set, found {real_n} and {fake_n}"
-        )
+        raise BatchError(f"{neighbours} neighbours need more than {neighbours} images per set, found {found}{halves}")

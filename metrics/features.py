@@ -27,6 +27,8 @@ ProgressFn = Callable[[int, int], None]
 Observer = Callable[[NDArray[np.uint8]], None]
 """Called with each batch of images, (<= batch, 3, R, R) uint8, in the order of the pass."""
 
+_Loaded = tuple[NDArray[np.uint8] | None, NDArray[Any]]
+
 FORMAT = "celebahq-tools/features"
 FORMAT_VERSION = 1
 META_KEY = "__meta__"
@@ -84,15 +86,11 @@ class FeatureSet:
             )
         return self.layers[name]
 
-    def first(self, n: int) -> "FeatureSet":
-        """The features of the first n images; ImageSetError if there are fewer."""
-        if not 1 <= n <= self.n:
-            raise ImageSetError(f"{self.images.label} has features of {self.n} images, asked for {n}")
-        if n == self.n:
-            return self
-        stamp = {**self.images.to_json(), "n": n, "selection": f"first {n}"}
+    def subset(self, rows: NDArray[np.integer], selection: str) -> "FeatureSet":
+        """The features of the images at `rows`; `selection` says in words which those are."""
+        stamp = {**self.images.to_json(), "n": len(rows), "selection": selection}
         return FeatureSet(
-            layers={name: rows[:n] for name, rows in self.layers.items()},
+            layers={name: values[rows] for name, values in self.layers.items()},
             extractor=self.extractor,
             images=SetStamp(**stamp),
             feature_layer=self.feature_layer,
@@ -107,6 +105,8 @@ def extract_features(
     *,
     batch: int = DEFAULT_BATCH,
     workers: int = DEFAULT_WORKERS,
+    indices: NDArray[np.integer] | None = None,
+    selection: str = "all",
     order: NDArray[np.integer] | None = None,
     observers: Sequence[Observer] = (),
     progress: ProgressFn | None = None,
@@ -114,7 +114,8 @@ def extract_features(
     """Run every image through the extractor once, reading and resizing ahead in `workers` threads.
 
     layers     None: what the extractor's metrics need (features and, if it has them, logits)
-    order      permutation of 0..n-1 in which images are read; rows of the result stay in the set's order
+    indices    which images, in the order of the result's rows; None: all. `selection` says so in words
+    order      permutation of the N rows in which they are read; the result's rows do not move
     observers  other consumers of the same single read, such as accumulators of SWD or MS-SSIM
 
     Memory: the features, and `workers` + 2 batches of images. Raises UsageError for unknown layers and
@@ -123,35 +124,37 @@ def extract_features(
     names = tuple(layers) if layers is not None else default_layers(extractor)
     wanted = frozenset(names)
     check_layers(extractor, wanted)
-    rows = np.arange(images.n) if order is None else np.asarray(order)
-    if not np.array_equal(np.sort(rows), np.arange(images.n)):
-        raise ImageSetError(f"{images.label}: an order must name each of its {images.n} images once")
+    chosen = np.arange(images.n) if indices is None else np.asarray(indices)
+    reading = np.arange(len(chosen)) if order is None else np.asarray(order)
+    if len(chosen) == 0 or not np.array_equal(np.sort(reading), np.arange(len(chosen))):
+        raise ImageSetError(f"{images.label}: an order must name each of {len(chosen)} images once")
     found = {
-        name: np.empty((images.n, width), np.float32) for name, width in extractor.layers.items() if name in wanted
+        name: np.empty((len(chosen), width), np.float32) for name, width in extractor.layers.items() if name in wanted
     }
     started = time.perf_counter()
     network_sec = 0.0
     done = 0
-    for chunk, pixels, prepared in _prefetch(images, extractor, rows, batch, workers, keep=bool(observers)):
+    for pixels, prepared in _prefetch(images, extractor, chosen[reading], batch, workers, keep=bool(observers)):
         before = time.perf_counter()
-        for name, values in extractor.run(prepared, wanted).items():
-            found[name][chunk] = values
+        computed = extractor.run(prepared, wanted)
         network_sec += time.perf_counter() - before
+        for name, values in computed.items():
+            found[name][reading[done : done + len(values)]] = values
         for observe in observers:
             assert pixels is not None
             observe(pixels)
-        done += len(chunk)
+        done += len(prepared)
         if progress is not None:
-            progress(done, images.n)
+            progress(done, len(chosen))
     total_sec = time.perf_counter() - started
     return FeatureSet(
         layers={name: found[name] for name in names},
         extractor=extractor.stamp,
-        images=images.stamp(),
+        images=images.stamp(used=len(chosen), selection=selection),
         feature_layer=extractor.feature_layer,
         logit_layer=extractor.logit_layer,
         timing=PassTiming(
-            nimg=images.n,
+            nimg=len(chosen),
             total_sec=total_sec,
             network_sec=network_sec,
             workers=workers,
@@ -174,29 +177,27 @@ def _prefetch(
     workers: int,
     *,
     keep: bool,
-) -> Iterator[tuple[NDArray[np.integer], NDArray[np.uint8] | None, NDArray[Any]]]:
-    """Yield (indices, images or None, prepared) batch by batch, in order, computed ahead in threads."""
+) -> Iterator[_Loaded]:
+    """Yield (images or None, prepared) batch by batch, in order, computed ahead in threads."""
     if batch < 1 or workers < 1:
         raise ImageSetError(f"batch and workers must be at least 1, found {batch} and {workers}")
 
-    def load(chunk: NDArray[np.integer]) -> tuple[NDArray[np.uint8] | None, NDArray[Any]]:
+    def load(chunk: NDArray[np.integer]) -> _Loaded:
         pixels = images.read(chunk)
         return (pixels if keep else None), extractor.prepare(pixels)
 
-    chunks = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-    waiting: deque[tuple[NDArray[np.integer], Future[tuple[NDArray[np.uint8] | None, NDArray[Any]]]]] = deque()
+    waiting: deque[Future[_Loaded]] = deque()
+    workers = workers if images.threads else 1
     with ThreadPoolExecutor(workers, thread_name_prefix="features") as pool:
         try:
-            for chunk in chunks:
-                waiting.append((chunk, pool.submit(load, chunk)))
+            for start in range(0, len(rows), batch):
+                waiting.append(pool.submit(load, rows[start : start + batch]))
                 if len(waiting) > workers + 1:
-                    first, future = waiting.popleft()
-                    yield (first, *future.result())
+                    yield waiting.popleft().result()
             while waiting:
-                first, future = waiting.popleft()
-                yield (first, *future.result())
+                yield waiting.popleft().result()
         finally:
-            for _, future in waiting:
+            for future in waiting:
                 future.cancel()
 
 

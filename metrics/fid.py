@@ -38,8 +38,7 @@ class Gaussian:
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.covariance.shape != (len(self.mean), len(self.mean)):
             raise BatchError(
-                f"a Gaussian needs mean (D,) and covariance (D, D), found {self.mean.shape} "
-                f"and {self.covariance.shape}"
+                f"a Gaussian needs mean (D,) and covariance (D, D), found {self.mean.shape} and {self.covariance.shape}"
             )
         if not (np.isfinite(self.mean).all() and np.isfinite(self.covariance).all()):
             raise BatchError("mean or covariance hold NaN or infinity")
@@ -192,6 +191,4 @@ def _intercept(x: Float64Array, y: Float64Array) -> tuple[float, float]:
 
 def _check_same_dim(first: Gaussian, second: Gaussian) -> None:
     if len(first.mean) != len(second.mean):
-        raise BatchError(
-            f"features of {len(first.mean)} and of {len(second.mean)} channels cannot be compared"
-        )
+        raise BatchError(f"features of {len(first.mean)} and of {len(second.mean)} channels cannot be compared")

@@ -33,9 +33,7 @@ class Moments:
     def __post_init__(self) -> None:
         dim = self.mean.shape
         if len(dim) != 1 or self.scatter.shape != (dim[0], dim[0]):
-            raise BatchError(
-                f"moments need mean (D,) and scatter (D, D), found {dim} and {self.scatter.shape}"
-            )
+            raise BatchError(f"moments need mean (D,) and scatter (D, D), found {dim} and {self.scatter.shape}")
         if self.n < 0:
             raise BatchError(f"moments need a count of at least 0, found {self.n}")
 

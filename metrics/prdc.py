@@ -149,13 +149,10 @@ def _check(real: Features, fake: Features, neighbours: int) -> None:
         raise BatchError(f"precision needs (N, D) and (M, D) features, found {real.shape} and {fake.shape}")
     if neighbours < 1 or min(len(real), len(fake)) <= neighbours:
         raise BatchError(
-            f"{neighbours} neighbours need more than {neighbours} images per set, "
-            f"found {len(real)} and {len(fake)}"
+            f"{neighbours} neighbours need more than {neighbours} images per set, found {len(real)} and {len(fake)}"
         )
     for name, features in (("real", real), ("generated", fake)):
         for start in range(0, len(features), TILE_COLUMNS):
             finite = np.isfinite(features[start : start + TILE_COLUMNS]).all(axis=1)
             if not finite.all():
-                raise BatchError(
-                    f"features of {name} image {start + int(np.argmin(finite))} hold NaN or infinity"
-                )
+                raise BatchError(f"features of {name} image {start + int(np.argmin(finite))} hold NaN or infinity")

@@ -44,8 +44,7 @@ class WeightsFile:
 
 INCEPTION_2015 = WeightsFile(
     name="pt_inception-2015-12-05-6726825d.pth",
-    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-    "pt_inception-2015-12-05-6726825d.pth",
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     size=95_628_359,
 )
@@ -131,9 +130,7 @@ def fetch(
     raise WeightsError(_missing(spec, target, f"downloading it failed {ATTEMPTS} times ({reason})"))
 
 
-def load_state_dict(
-    weights: WeightsBytes, expected: Mapping[str, "torch.Tensor"]
-) -> dict[str, "torch.Tensor"]:
+def load_state_dict(weights: WeightsBytes, expected: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     """The state dict in `weights`, with exactly the keys and shapes of `expected`; nothing in it is executed.
 
     Raises WeightsError for a truncated or foreign file, missing or unknown keys, other shapes, NaN.
@@ -161,9 +158,7 @@ def load_state_dict(
     for key, tensor in expected.items():
         found = loaded[key]
         if found.shape != tensor.shape:
-            raise WeightsError(
-                f"{where}: {key} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}"
-            )
+            raise WeightsError(f"{where}: {key} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}")
         if found.is_floating_point() != tensor.is_floating_point():
             raise WeightsError(f"{where}: {key} has type {found.dtype}, expected {tensor.dtype}")
         if not torch.isfinite(found).all():
@@ -205,9 +200,7 @@ def _download(spec: WeightsFile, partial: Path, progress: ProgressFn | None, ope
     if done != spec.size:
         raise ValueError(f"{done} bytes, expected {spec.size}")
     if digest.hexdigest() != spec.sha256:
-        raise ValueError(
-            f"sha256 {digest.hexdigest()[:HASH_PREFIX]}..., expected {spec.sha256[:HASH_PREFIX]}"
-        )
+        raise ValueError(f"sha256 {digest.hexdigest()[:HASH_PREFIX]}..., expected {spec.sha256[:HASH_PREFIX]}")
 
 
 class _HttpsOnly(urllib.request.HTTPRedirectHandler):

@@ -26,6 +26,7 @@ def open_extractor(
     precision: Precision = "fp32",
     device: str = "cpu",
     input_range: str | None = None,
+    threads: int | None = None,
     download: bool = True,
     progress: ProgressFn | None = None,
 ) -> Extractor:
@@ -37,6 +38,7 @@ def open_extractor(
     precision    'fp32', or 'bf16' for inception-2015: faster on CPUs that have it, and marked in results
     device       torch device of inception-2015
     input_range  'LOW:HIGH', the scale an ONNX network with float input expects; default 0:255
+    threads      of the network on the CPU; None: what torch or onnxruntime choose
     progress     called with bytes done and total while weights are downloaded
 
     Raises UsageError for names and options that do not fit, WeightsError for unusable weights.
@@ -58,6 +60,7 @@ def open_extractor(
             resize=resize or DEFAULT_RESIZE,
             precision=precision,
             device=device,
+            threads=threads,
             download=download,
             progress=progress,
         )
@@ -74,5 +77,6 @@ def open_extractor(
             Path(name.removeprefix(ONNX_PREFIX)),
             resize=resize or DEFAULT_RESIZE,
             input_range=input_range or "0:255",
+            threads=threads,
         )
     raise UsageError(f"extractor {name!r} is unknown; choose {INCEPTION_NAME}, {TINY_NAME} or {ONNX_PREFIX}PATH")

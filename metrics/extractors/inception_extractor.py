@@ -1,5 +1,7 @@
 """The FID Inception as an extractor: weights, resize, precision, device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,13 @@ class InceptionExtractor:
     """FIDInception with its weights. On CUDA, TF32 is off and only deterministic kernels are used."""
 
     def __init__(
-        self, weights: WeightsBytes, *, resize: ResizeMode, precision: Precision, device: torch.device
+        self,
+        weights: WeightsBytes,
+        *,
+        resize: ResizeMode,
+        precision: Precision,
+        device: torch.device,
+        threads: int | None = None,
     ) -> None:
         network = FIDInception()
         network.load_state_dict(load_state_dict(weights, network.state_dict()))
@@ -29,6 +37,7 @@ class InceptionExtractor:
         self._torch_device = device
         self.device = str(device)
         self._resize: ResizeMode = resize
+        self._threads = threads
         self.layers = LAYER_WIDTHS
         self.feature_layer = "2048"
         self.logit_layer: str | None = "logits_unbiased"
@@ -67,12 +76,29 @@ class InceptionExtractor:
             torch.set_float32_matmul_precision(precision)
 
 
+@contextmanager
+def _exact_arithmetic(threads: int | None) -> Iterator[None]:
+    """No TF32, deterministic kernels, `threads` threads; the process's own settings come back after."""
+    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    torch.set_float32_matmul_precision("highest")
+    if threads is not None and threads != before:
+        torch.set_num_threads(threads)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if threads is not None and threads != before:
+            torch.set_num_threads(before)
+
+
 def open_inception(
     *,
     weights: Path | None,
     resize: ResizeMode,
     precision: Precision,
     device: str,
+    threads: int | None = None,
     download: bool,
     progress: ProgressFn | None,
 ) -> InceptionExtractor:
@@ -84,4 +110,4 @@ def open_inception(
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device is available here; use --device cpu")
     found = read_weights(INCEPTION_2015, weights, download=download, progress=progress)
-    return InceptionExtractor(found, resize=resize, precision=precision, device=chosen)
+    return InceptionExtractor(found, resize=resize, precision=precision, device=chosen, threads=threads)

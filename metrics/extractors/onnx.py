@@ -76,7 +76,7 @@ class OnnxExtractor:
         return found
 
 
-def open_onnx(path: Path, *, resize: ResizeMode, input_range: str) -> OnnxExtractor:
+def open_onnx(path: Path, *, resize: ResizeMode, input_range: str, threads: int | None = None) -> OnnxExtractor:
     """The network in `path`; `input_range` is 'LOW:HIGH', what 0 and 255 are mapped to for float inputs."""
     low, high = _parse_range(input_range)
     data, digest = read_hashed(path)
@@ -89,6 +89,7 @@ def open_onnx(path: Path, *, resize: ResizeMode, input_range: str) -> OnnxExtrac
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.use_deterministic_compute = True
+    options.intra_op_num_threads = threads or 0
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception type per kind of damage

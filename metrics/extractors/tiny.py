@@ -31,6 +31,7 @@ CLASSES = 16
 FEATURE_SCALE = 1 / 64
 LOGIT_SCALE = 1 / 16
 SEED = 2018
+CALIBRATION_IMAGES = 64
 
 
 class TinyExtractor:
@@ -43,12 +44,16 @@ class TinyExtractor:
         ]
         self._classifier = ternary((WIDTHS[-1], CLASSES), SEED + len(self._kernels))
         self._bias = ternary((CLASSES,), SEED + len(self._kernels) + 1)
-        digest = hashlib.sha256(repr((SIDE, SHIFTS, FEATURE_SCALE, LOGIT_SCALE)).encode())
+        digest = hashlib.sha256(repr((SIDE, SHIFTS, FEATURE_SCALE, LOGIT_SCALE, CALIBRATION_IMAGES)).encode())
         for array in (*self._kernels, self._classifier, self._bias):
             digest.update(array.astype(np.int8).tobytes())
         self.stamp = ExtractorStamp(
             name=NAME, weights_sha256=digest.hexdigest(), standard=False, resize=f"area-mean-{SIDE}"
         )
+        # Logits are taken about the mean features of some coloured squares; else one class would win always.
+        squares = splitmix64((CALIBRATION_IMAGES, WIDTHS[0], 4, 4), SEED) % np.uint64(256)
+        coloured = squares.astype(np.uint8).repeat(SIDE // 4, axis=2).repeat(SIDE // 4, axis=3)
+        self._centre = self._pool(self.prepare(coloured)).mean(axis=0)
         self.layers: Mapping[str, int] = {
             "pool": WIDTHS[-1],
             "logits_unbiased": CLASSES,
@@ -64,27 +69,34 @@ class TinyExtractor:
 
     def run(self, prepared: NDArray[Any], layers: frozenset[str]) -> dict[str, Features]:
         """The named layers of prepared images, each (N, D) float32."""
-        x: Float64Array = prepared
-        for kernel, shift in zip(self._kernels, SHIFTS, strict=True):
-            x = np.floor(np.maximum(_convolve(x, kernel), 0) / shift)
-        pooled = x.sum((2, 3)) * FEATURE_SCALE
-        unbiased = pooled @ self._classifier * LOGIT_SCALE
+        pooled = self._pool(prepared)
+        unbiased = (pooled - self._centre) @ self._classifier * LOGIT_SCALE
         found = {"pool": pooled, "logits_unbiased": unbiased, "logits": unbiased + self._bias}
         return {name: found[name].astype(np.float32) for name in self.layers if name in layers}
 
+    def _pool(self, x: Float64Array) -> Float64Array:
+        for kernel, shift in zip(self._kernels, SHIFTS, strict=True):
+            x = np.floor(np.maximum(_convolve(x, kernel), 0) / shift)
+        pooled: Float64Array = x.sum((2, 3)) * FEATURE_SCALE
+        return pooled
+
 
 def ternary(shape: tuple[int, ...], seed: int) -> Float64Array:
-    """Array of -1, 0 and 1 in equal shares: splitmix64 (Steele, Lea and Flood 2014) of seed and position."""
-    mask = np.uint64(0xFFFFFFFFFFFFFFFF)
+    """Array of -1, 0 and 1 in equal shares, by formula from the seed."""
+    digits: Float64Array = (splitmix64(shape, seed) % np.uint64(3)).astype(np.float64)
+    return np.subtract(digits, 1)
+
+
+def splitmix64(shape: tuple[int, ...], seed: int) -> NDArray[np.uint64]:
+    """32 random bits per element: the upper half of splitmix64 (Steele, Lea and Flood 2014) of its position."""
     count = int(np.prod(shape))
-    with np.errstate(over="ignore"):
-        state = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)) & mask
-        state = state * np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state = state ^ (state >> np.uint64(31))
-    digits: Float64Array = ((state >> np.uint64(32)) % np.uint64(3)).astype(np.float64)
-    return np.subtract(digits, 1).reshape(shape)
+    state = np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)
+    state = state * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state = state ^ (state >> np.uint64(31))
+    upper: NDArray[np.uint64] = state >> np.uint64(32)
+    return np.reshape(upper, shape)
 
 
 def area_means(images: NDArray[np.uint8], side: int) -> NDArray[np.int64]:

@@ -8,8 +8,8 @@ from metrics.extractors import CallableExtractor, open_extractor
 from metrics.extractors.base import check_layers
 from metrics.extractors.tiny import TinyExtractor, area_means, ternary
 
-WEIGHTS_SHA256 = "ab44c7fe74de1577d190c2e50c8b79f9596b94c5332726e144f4e43be839da62"
-FEATURES_SHA256 = "54d6d38ff7be4611a758a3ab37afa37e1869657d08a3dc83c68c803b9e5a6b30"
+WEIGHTS_SHA256 = "1288a76fcc2537f153d893c0b2ff4197328af60abde69e6845331f0889430c73"
+FEATURES_SHA256 = "67437064174cc4da7b83d9f5c213c40a5fa4b5190ff56330517291af8e5ff447"
 
 
 def run(images: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,85 @@
+"""`metrics kid`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metrics.cli.common import (
+    check_out,
+    command_errors,
+    dry_run_option,
+    json_option,
+    out_option,
+    publish,
+    quiet_option,
+)
+from metrics.cli.feature_options import feature_options, progress_bars, show_plan
+
+if TYPE_CHECKING:
+    from metrics.feature_inputs import FeatureConfig
+
+
+@click.command("kid")
+@click.argument("real")
+@click.argument("fake", required=False)
+@click.option("--subsets", type=click.IntRange(min=1), default=100, show_default=True, help="Random subsets.")
+@click.option("--subset-size", type=click.IntRange(min=2), default=1000, show_default=True, help="Images in each.")
+@click.option("--no-floor", is_flag=True, help="Do not measure the noise floor.")
+@out_option
+@json_option
+@dry_run_option
+@quiet_option
+@command_errors
+@feature_options
+def kid_cmd(
+    config: "FeatureConfig",
+    real: str,
+    fake: str | None,
+    subsets: int,
+    subset_size: int,
+    no_floor: bool,
+    out: Path | None,
+    as_json: bool,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Kernel inception distance between REAL and FAKE; of REAL alone: between its two random halves.
+
+    A set is an HDF5 pyramid, a folder or zip of images, .npy, .npz, or a file written by `metrics features`.
+
+    \b
+    Example:
+      metrics kid celeba-hq.h5 samples/ --json
+    """
+    from metrics.feature_inputs import FEATURES, gather, split_halves
+    from metrics.feature_metrics import kid_result
+    from metrics.feature_results import check_counts
+    from metrics.features import FeatureSet
+
+    check_out(out)
+    paths = {"real": real} if fake is None else {"real": real, "fake": fake}
+
+    def check(counts: Mapping[str, int]) -> None:
+        check_counts(counts, subset_size=subset_size)
+
+    if dry_run:
+        show_plan("kid", paths, config, needs=(FEATURES,), as_json=as_json, check=check)
+        return
+    with progress_bars(quiet=quiet) as progress_for:
+        sides = gather(paths, config, needs=(FEATURES,), check=check, progress_for=progress_for)
+    pair = sides if fake is not None else split_halves(sides["real"], seed=config.seed)
+    first, second = pair["real"], pair["fake"]
+    assert isinstance(first, FeatureSet)
+    assert isinstance(second, FeatureSet)
+    result = kid_result(
+        first,
+        second,
+        subsets=subsets,
+        subset_size=subset_size,
+        layer=config.layer,
+        floor=fake is not None and not no_floor,
+        seed=config.seed,
+    )
+    publish(result, as_json=as_json, out=out, quiet=quiet)
