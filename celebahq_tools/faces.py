@@ -73,9 +73,7 @@ class Face:
 class FaceFinder:
     """Finds faces; opens the detector and the model on first use in a process. Picklable, thread safe."""
 
-    def __init__(
-        self, model_path: Path, min_face_px: float = 0, which: Literal["largest", "all"] = "largest"
-    ) -> None:
+    def __init__(self, model_path: Path, min_face_px: float = 0, which: Literal["largest", "all"] = "largest") -> None:
         """Remember what to look for.
 
         model_path   dlib's 68-point model, see `find_landmarks_model`
@@ -128,9 +126,7 @@ class FaceFinder:
             for box, confidence in zip(rectangles, confidences, strict=True)
         ]
 
-    def _face(
-        self, pixels: NDArray[np.uint8], box: tuple[float, float, float, float], confidence: float
-    ) -> Face:
+    def _face(self, pixels: NDArray[np.uint8], box: tuple[float, float, float, float], confidence: float) -> Face:
         """Predict the landmarks of a detected face in a cut-out of standard size."""
         dlib, _, predictor = self._opened()
         left, top, right, bottom = box
