@@ -7,7 +7,6 @@ read through h5py, by a handle that belongs to one process and is opened when fi
 """
 
 import hashlib
-import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -145,7 +144,7 @@ class PyramidReader:
         """
         place = self._place(res)
         if isinstance(which, int | np.integer):
-            image: NDArray[np.uint8] = self._fetch(place, self._wanted(np.array([which])))[0]
+            image: NDArray[np.uint8] = self._fetch(place, self._wanted(np.array([which], np.int64)))[0]
             return image
         if isinstance(which, slice):
             return self._fetch(place, np.arange(len(self), dtype=np.int64)[which])
@@ -230,10 +229,13 @@ class PyramidReader:
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise IndexError(f"image numbers must be one-dimensional integers, not {numbers.dtype} {numbers.shape}")
         wanted = numbers.astype(np.int64)
-        outside = (wanted < -len(self)) | (wanted >= len(self))
-        if outside.any():
-            raise IndexError(f"image {wanted[outside][0]} is outside 0..{len(self) - 1} of {self.path}")
-        return np.where(wanted < 0, wanted + len(self), wanted)
+        lowest, highest = wanted.min(), wanted.max()
+        if lowest < -len(self) or highest >= len(self):
+            number = lowest if lowest < -len(self) else highest
+            raise IndexError(f"image {number} is outside 0..{len(self) - 1} of {self.path}")
+        if lowest < 0:
+            wanted[wanted < 0] += len(self)
+        return wanted
 
     def _fetch(self, place: DatasetLayout, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         images = np.empty((len(numbers), *place.shape[1:]), np.uint8)
@@ -248,12 +250,15 @@ class PyramidReader:
     ) -> None:
         """One read per run of neighbours that are wanted in a row."""
         descriptor = self._raw()
-        starts = np.concatenate(([0], np.flatnonzero(np.diff(numbers) != 1) + 1, [len(numbers)]))
         into = images.reshape(-1).data
         size = place.item_bytes
-        for first, last in itertools.pairwise(starts.tolist()):
-            position = offset + int(numbers[first]) * size
-            read_fully(descriptor, into[first * size : last * size], position, self.path)
+        wanted = numbers.tolist()
+        first = 0
+        for last in range(1, len(wanted) + 1):
+            if last < len(wanted) and wanted[last] == wanted[last - 1] + 1:
+                continue
+            read_fully(descriptor, into[first * size : last * size], offset + wanted[first] * size, self.path)
+            first = last
 
     def _fetch_chunked(self, place: DatasetLayout, numbers: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
         """Runs of neighbours are read at once, so that a chunk of several images is decompressed once."""
