@@ -42,6 +42,8 @@ def sheet_cmd(
         if res is None:
             res = max((level for level in reader.levels if level <= DEFAULT_RES), default=reader.levels[-1])
         size = f"{reader.resolution}x{reader.resolution}"
+        if res != reader.resolution:
+            size += f", shown at {res}x{res}"
         title = f"{file.name}: {len(numbers):,} of {len(reader):,} images, {size}"
         try:
             captions = [_caption(reader, number) for number in numbers]
@@ -75,5 +77,5 @@ def _caption(reader: "PyramidReader", number: int) -> "Caption":
     if not reader.has_index:
         return Caption(head=f"{number}")
     row = reader.index.row(number)
-    quality = "" if row.quality is None else f"   quality {row.quality:#.3g}"
+    quality = "" if row.quality is None else "   quality " + f"{row.quality:#.3g}".rstrip(".")
     return Caption(head=f"{number}{quality}", name=row.key)
