@@ -223,7 +223,7 @@ def _check_https(url: str) -> None:
 
 def _missing(spec: WeightsFile, target: Path, why: str) -> str:
     return (
-        f"weights {spec.name} are needed and {why}; get the file (sha256 {spec.sha256[:HASH_PREFIX]}..., "
+        f"the weights file {spec.name} is needed and {why}; get it (sha256 {spec.sha256[:HASH_PREFIX]}..., "
         f"{spec.size} bytes) from {spec.url} and put it at {target}, or name it with --weights"
     )
 

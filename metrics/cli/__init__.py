@@ -4,7 +4,12 @@ import click
 
 from metrics import __version__
 from metrics.cli.compare_cmd import compare_cmd
+from metrics.cli.features_cmd import features_cmd
+from metrics.cli.fid_cmd import fid_cmd
+from metrics.cli.is_cmd import is_cmd
+from metrics.cli.kid_cmd import kid_cmd
 from metrics.cli.ms_ssim_cmd import ms_ssim_cmd
+from metrics.cli.pr_cmd import pr_cmd
 from metrics.cli.swd_cmd import swd_cmd
 
 
@@ -14,5 +19,5 @@ def main() -> None:
     """Measure sets of generated images, each number with its protocol and uncertainty."""
 
 
-for command in (swd_cmd, ms_ssim_cmd, compare_cmd):
+for command in (swd_cmd, ms_ssim_cmd, is_cmd, fid_cmd, kid_cmd, pr_cmd, features_cmd, compare_cmd):
     main.add_command(command)

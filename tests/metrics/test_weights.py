@@ -91,7 +91,7 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(
 
 def test_without_a_network_nothing_is_tried(cache: Path) -> None:
     server = Server()
-    with pytest.raises(WeightsError, match="it is not there; get the file"):
+    with pytest.raises(WeightsError, match="it is not there; get it"):
         read_weights(SPEC, download=False, opener=server)
     assert server.requests == []
 
