@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from metrics.errors import ImageSetError, UsageError
 from metrics.msssim.similarity import MIN_SIDE, SIGMA, WEIGHTS, WINDOW, ms_ssim_pair
@@ -43,7 +42,7 @@ def choose_pairs(available: int, *, n: int | None, pairs: str, seed: int) -> NDA
         raise ImageSetError(f"the set has {available} images; a pair needs 2")
     order = np.arange(available)
     if pairs == RANDOM:
-        order = keyed_generator(seed, "pairs", 0, 0).permutation(available)
+        order = keyed_generator(seed, "pairs", 0).permutation(available)
     return order[:count].reshape(-1, 2)
 
 
@@ -87,6 +86,8 @@ def measure_ms_ssim(
     value, warnings = float(scores.mean()), []
     interval, error, spread = None, None, None
     if len(scores) > 1:
+        from scipy.special import stdtrit
+
         spread = float(scores.std(ddof=1))
         error = spread / math.sqrt(len(scores))
         reach = float(stdtrit(len(scores) - 1, 0.5 + CONFIDENCE / 2)) * error

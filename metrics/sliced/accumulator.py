@@ -162,13 +162,14 @@ class SwdAccumulator:
         statistics, config = self._statistics, self._config
         buffers = getattr(self._local, "buffers", None)
         if buffers is None:
-            buffers = self._local.buffers = PyramidBuffers(statistics.res)
+            buffers = self._local.buffers = PyramidBuffers(statistics.res, config.patches)
         if corners is None:
             corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
         levels = descriptors(image, corners, self._offsets, buffers, transposed=config.is_reference)
-        for size, patches in zip(buffers.sizes, levels, strict=True):
-            statistics.stores[size].write(slot * config.patches, patches)
-            statistics.sums[size][slot] = channel_sums(patches)
+        sums = channel_sums(levels)
+        for level, size in enumerate(buffers.sizes):
+            statistics.stores[size].write(slot * config.patches, levels[level])
+            statistics.sums[size][slot] = sums[level]
 
     def add_part(
         self,
@@ -217,12 +218,12 @@ class SwdAccumulator:
 
 
 def channel_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum and sum of squares per channel of (P, 147) descriptors: (3, 2) float64."""
+    """Sum and sum of squares per channel of (levels, P, 147) descriptors: (levels, 3, 2) float64."""
     values = patches.astype(np.float64)
-    sums = np.empty((CHANNELS, 2))
-    sums[:, SUM] = values.sum(axis=0).reshape(CHANNELS, -1).sum(axis=1)
+    sums = np.empty((len(patches), CHANNELS, 2))
+    sums[:, :, SUM] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
     np.square(values, out=values)
-    sums[:, SQUARES] = values.sum(axis=0).reshape(CHANNELS, -1).sum(axis=1)
+    sums[:, :, SQUARES] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
     return sums
 
 

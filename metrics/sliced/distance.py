@@ -21,6 +21,7 @@ BLOCK_ROWS = 8192
 BUFFER_BYTES = 2 << 30
 """Memory for the projections of both sets; decides how many directions go at a time."""
 SUM_BLOCK = 1 << 16
+FLOAT_BYTES = 4
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -102,13 +103,30 @@ class Side:
         return len(self.slots) * self.patches
 
 
+class Projections:
+    """Memory for the projections of both sides, kept from one comparison to the next."""
+
+    def __init__(self, limit: int = BUFFER_BYTES) -> None:
+        self._limit = limit
+        self._memory = np.empty(0, np.float32)
+
+    def of(self, directions: int, rows: int) -> NDArray[np.float32]:
+        """(2, d, rows) float32 with d as many of the directions as fit the limit, one at least."""
+        at_once = max(1, min(directions, self._limit // (2 * FLOAT_BYTES * rows)))
+        needed = 2 * at_once * rows
+        if len(self._memory) < needed:
+            self._memory = np.empty(0, np.float32)
+            self._memory = np.empty(needed, np.float32)
+        return self._memory[:needed].reshape(2, at_once, rows)
+
+
 def sliced_distances(
     real: Side,
     fake: Side,
     directions: Float32,
     *,
     jobs: int = 1,
-    buffer_bytes: int = BUFFER_BYTES,
+    projections: Projections | None = None,
     step: Step | None = None,
 ) -> Float64:
     """W1 along each of (D, 147) unit directions, of descriptors standardised by each side's moments: (D,).
@@ -120,8 +138,8 @@ def sliced_distances(
         raise BatchError(f"sets of {count} and {fake.rows} descriptors are not compared; use equal n")
     left_folded, left_offsets = fold_moments(directions, real.moments)
     right_folded, right_offsets = fold_moments(directions, fake.moments)
-    at_once = max(1, min(len(directions), buffer_bytes // (2 * 4 * count)))
-    left, right = np.empty((2, at_once, count), np.float32)
+    left, right = (projections or Projections()).of(len(directions), count)
+    at_once = len(left)
     result = np.empty(len(directions))
     with one_blas_thread(), ThreadPoolExecutor(max(1, jobs)) as pool:
         for start in range(0, len(directions), at_once):

@@ -1,7 +1,8 @@
 """Random draws: patch positions and projection directions.
 
-Default protocol: counter-based. Every (seed, set, level, image) has its own Philox stream, so that a descriptor
-does not depend on batches, threads, shards or which other images are measured.
+Default protocol: counter-based. Every (seed, set, image) has its own Philox stream, of which the coarsest level
+takes the first numbers, the next one the following and so on: a descriptor does not depend on batches, threads,
+shards, finer levels or which other images are measured.
 Reference protocol: one legacy generator used in the authors' order (reals batch by batch, level by level;
 directions drawn and dropped once; fakes likewise; directions).
 """
@@ -22,26 +23,30 @@ Corners = list[NDArray[np.int64]]
 """Per level (P,) flat index of the top-left pixel of every patch of one image."""
 
 
-def keyed_generator(seed: int, purpose: str, level: int, item: int) -> np.random.Generator:
-    """The generator of one (seed, purpose, level, item), independent of all others."""
+def keyed_generator(seed: int, purpose: str, item: int) -> np.random.Generator:
+    """The generator of one (seed, purpose, item), independent of all others."""
     key = np.array([seed, _STREAMS[purpose]], np.uint64)
-    counter = np.array([0, 0, level, item], np.uint64)
+    counter = np.array([0, 0, 0, item], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def keyed_corners(config: SwdConfig, role: str, sizes: Sequence[int], image: int) -> Corners:
-    """Positions of the patches of image number `image`: centres uniform in [3, r-3)²."""
+    """Positions of the patches of image number `image`: centres uniform in [3, r-3)².
+
+    32 random bits are scaled to the r - 6 positions, which is uniform to 2e-7 at r = 1024.
+    """
+    rng = keyed_generator(config.seed, role, image)
+    bits = rng.integers(0, 1 << 32, (len(sizes), 2, config.patches), np.uint32).astype(np.int64)
     corners = []
-    for size in sizes:
-        rng = keyed_generator(config.seed, role, size, image)
-        x, y = rng.integers(0, size - PATCH + 1, (2, config.patches))
-        corners.append(y * size + x)
+    for size, (x, y) in zip(sizes, bits[::-1], strict=True):
+        positions = size - PATCH + 1
+        corners.append((y * positions >> 32) * size + (x * positions >> 32))
     return corners
 
 
 def keyed_directions(config: SwdConfig, size: int) -> NDArray[np.float32]:
-    """Unit directions of a level: (D, 147) float32."""
-    rng = keyed_generator(config.seed, "directions", size, 0)
+    """Unit directions of the level of side `size`: (D, 147) float32."""
+    rng = keyed_generator(config.seed, "directions", size)
     drawn = rng.standard_normal((config.all_directions, DESCRIPTOR_VALUES))
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn.astype(np.float32)
@@ -49,7 +54,7 @@ def keyed_directions(config: SwdConfig, size: int) -> NDArray[np.float32]:
 
 def keyed_order(seed: int, available: int) -> NDArray[np.int64]:
     """A permutation of the image numbers of a set: the first n are a random sample of n."""
-    return keyed_generator(seed, "selection", 0, 0).permutation(available)
+    return keyed_generator(seed, "selection", 0).permutation(available)
 
 
 class ReferenceDraws:

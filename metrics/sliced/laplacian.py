@@ -22,15 +22,20 @@ WINDOW = 6
 WIDE = 2 * WINDOW - 3
 """Fine pixels along a side that such a window decides: 5 odd ones around 4 even ones."""
 PATCH_UP_FROM = 512
-"""From this side on, up() is computed under the patches only; below, the whole plane is faster."""
+"""From this side on, up() is computed under the patches only; below, the whole level is faster."""
 
 Float32 = NDArray[np.float32]
 
 
 class PyramidBuffers:
-    """Scratch space for the pyramid of one image; one per thread, about 10 MiB at 1024²."""
+    """Scratch space for the pyramid and the patches of one image; one per thread, about 10 MiB at 1024².
 
-    def __init__(self, res: int) -> None:
+    low      G_1, G_2 ...: (3, r, r) float32
+    up       per level but the last: up() of the next level, None where it is computed under patches only
+    patches  (levels, P, 147) float32, what `descriptors` returns
+    """
+
+    def __init__(self, res: int, patches: int) -> None:
         self.sizes = level_sizes(res)
         self.plane = np.empty((res, res), np.float32)
         self.low = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes[1:]]
@@ -38,6 +43,9 @@ class PyramidBuffers:
             np.empty((CHANNELS, size, size), np.float32) if size < PATCH_UP_FROM else None for size in self.sizes[:-1]
         ]
         self.mirrors = [mirror_index(size) for size in self.sizes[1:]]
+        self.index = np.empty((patches, DESCRIPTOR_VALUES), np.int64)
+        self.under = np.empty((patches, DESCRIPTOR_VALUES), np.float32)
+        self.patches = np.empty((len(self.sizes), patches, DESCRIPTOR_VALUES), np.float32)
 
     def fill(self, image: NDArray[np.uint8]) -> None:
         """Compute G_1, G_2 ... of an image (3, R, R) uint8 into `low`, and up() of the small ones into `up`."""
@@ -124,26 +132,30 @@ def descriptors(
     buffers: PyramidBuffers,
     *,
     transposed: bool,
-) -> list[Float32]:
-    """Patches of one image at every level: list of (P, 147) float32, finest level first.
+) -> Float32:
+    """Patches of one image at every level: (levels, P, 147) float32, finest level first; overwritten next time.
 
     image    (3, R, R) uint8
     corners  per level (P,) flat index y * r + x of the top-left pixel of each patch
     offsets  per level, from `patch_offsets`
     """
     buffers.fill(image)
-    patches = []
+    index, under = buffers.index, buffers.under
     for level, (corner, offset) in enumerate(zip(corners, offsets, strict=True)):
-        index = corner[:, None] + offset
-        low = image if level == 0 else buffers.low[level - 1]
-        patch = low.reshape(-1).take(index).astype(np.float32, copy=False)
-        if level < len(buffers.up):
-            up = buffers.up[level]
-            if up is not None:
-                patch -= up.reshape(-1).take(index)
-            else:
-                y, x = np.divmod(corner, buffers.sizes[level])
-                under = up_patches(buffers.low[level], y, x, buffers.mirrors[level])
-                patch -= (under.swapaxes(2, 3) if transposed else under).reshape(patch.shape)
-        patches.append(patch)
-    return patches
+        np.add(corner[:, None], offset, out=index)
+        patch = buffers.patches[level]
+        if level == 0:
+            patch[...] = image.reshape(-1).take(index)
+        else:
+            # Every index is valid; 'clip' only spares take() a copy of its output.
+            buffers.low[level - 1].reshape(-1).take(index, out=patch, mode="clip")
+        if level == len(buffers.up):
+            break
+        up = buffers.up[level]
+        if up is not None:
+            patch -= up.reshape(-1).take(index, out=under, mode="clip")
+        else:
+            y, x = np.divmod(corner, buffers.sizes[level])
+            wide = up_patches(buffers.low[level], y, x, buffers.mirrors[level])
+            patch -= (wide.swapaxes(2, 3) if transposed else wide).reshape(patch.shape)
+    return buffers.patches

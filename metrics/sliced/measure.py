@@ -10,7 +10,7 @@ from metrics.protocol import Interval, Json, NoiseFloor, Protocol, Result, SetSt
 from metrics.sliced.accumulator import MEMORY_BYTES
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import PAPER_IMAGES, REFERENCE, level_sizes
-from metrics.sliced.distance import sliced_distances
+from metrics.sliced.distance import Projections, sliced_distances
 from metrics.sliced.draws import FAKE, REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.gather import Gathering, gather
 from metrics.sliced.plan import SwdPlan
@@ -105,7 +105,7 @@ def _distances(
     meter: Meter,
 ) -> list[LevelDistances]:
     """The comparison itself, level by level from the finest."""
-    levels = []
+    levels, projections = [], Projections()
     for size in reals.sizes:
         if reference is None:
             directions = keyed_directions(plan.config, size)
@@ -116,7 +116,7 @@ def _distances(
                 reals.side(size, moments=reals.reference_moments(size)),
                 fakes.side(size, moments=fakes.reference_moments(size)),
             )
-        values = sliced_distances(*sides, directions, jobs=jobs, step=meter.pairs)
+        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=meter.pairs)
         levels.append(LevelDistances(size=size, values=values))
     return levels
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from metrics.protocol import Interval
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Step, sliced_distances
+from metrics.sliced.distance import Projections, Step, sliced_distances
 from metrics.sliced.draws import keyed_directions, keyed_generator
 from metrics.sliced.statistics import SwdStatistics
 
@@ -66,7 +65,7 @@ def block_count(config: SwdConfig, n: int) -> int:
 
 def block_slots(config: SwdConfig, n: int, blocks: int) -> list[NDArray[np.int64]]:
     """`blocks` disjoint random sets of n // blocks slots, each ascending."""
-    order = keyed_generator(config.seed, "blocks", blocks, 0).permutation(n)
+    order = keyed_generator(config.seed, "blocks", blocks).permutation(n)
     each = n // blocks
     return [np.sort(order[k * each : (k + 1) * each]) for k in range(blocks)]
 
@@ -78,11 +77,17 @@ def block_values(
     config = real.config
     directions = extra_directions(config, real.sizes)
     slots = block_slots(config, real.n, blocks)
+    projections = Projections()
     values = np.empty((blocks, len(real.sizes)))
     for level, size in enumerate(real.sizes):
         for block, chosen in enumerate(slots):
             distances = sliced_distances(
-                real.side(size, chosen), fake.side(size, chosen), directions[size], jobs=jobs, step=step
+                real.side(size, chosen),
+                fake.side(size, chosen),
+                directions[size],
+                jobs=jobs,
+                projections=projections,
+                step=step,
             )
             values[block, level] = SCALE * distances.mean()
     return values
@@ -90,6 +95,8 @@ def block_values(
 
 def confidence_interval(blocks: NDArray[np.float64], levels: list[LevelDistances]) -> Interval:
     """95 % interval of the mean over `levels`, from the (K, levels) values of the blocks."""
+    from scipy.special import stdtrit
+
     value = float(np.mean([level.scaled for level in levels]))
     images = float(blocks.mean(axis=1).std(ddof=1)) / math.sqrt(len(blocks))
     directions = math.sqrt(sum(level.variance for level in levels)) / len(levels)
@@ -119,16 +126,12 @@ def floor_distances(
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances between two disjoint samples of one set, each standardised by its own moments."""
-    directions = extra_directions(real.config, real.sizes)
-    return [
-        LevelDistances(
-            size=size,
-            values=sliced_distances(
-                real.side(size, slots[0]), real.side(size, slots[1]), directions[size], jobs=jobs, step=step
-            ),
-        )
-        for size in real.sizes
-    ]
+    directions, projections, levels = extra_directions(real.config, real.sizes), Projections(), []
+    for size in real.sizes:
+        sides = real.side(size, slots[0]), real.side(size, slots[1])
+        values = sliced_distances(*sides, directions[size], jobs=jobs, projections=projections, step=step)
+        levels.append(LevelDistances(size=size, values=values))
+    return levels
 
 
 def indistinguishable(interval: Interval, floor: float) -> bool:
