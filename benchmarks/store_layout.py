@@ -1,13 +1,13 @@
 """How images should lie in a pyramid file: contiguous or in chunks, compressed or not, read how.
 
     python -m benchmarks.store_layout [--images 200] [--res 1024] [--reads 100] [--rounds 5] [--kills 20]
-        [--folder FOLDER]
 
 One file per storage with the same images: random crops of the .jpg photographs in the folder that the environment
-variable BENCHMARK_PHOTOS names; without it pictures with the spectrum of photographs, which compress worse. Every round
-reads every file in turn, with the same image numbers. "cold" means that the file's pages were dropped from the page
-cache (posix_fadvise) just before; the disk below may still cache. Then, for each way of writing, a writer is killed at
-random moments (SIGKILL) and the file is opened again: what it had reported as written must be there.
+variable BENCHMARK_PHOTOS names; without it pictures with the spectrum of photographs, which compress worse. Files go to
+the temporary folder (TMPDIR). Every round reads every file in turn, with the same image numbers. "cold" means that the
+file's pages were dropped from the page cache (posix_fadvise) just before; the disk below may still cache. Then, for
+each way of writing, a writer is killed at random moments (SIGKILL) and the file is opened again: what it had reported
+as written must be there.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     """Measure, print, write JSON and the table."""
     options = _arguments()
     photos = sorted(Path(os.environ["BENCHMARK_PHOTOS"]).glob("*.jpg")) if "BENCHMARK_PHOTOS" in os.environ else []
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sizes = write_files(folder, options.images, options.res, photos)
         timings = measure(folder, options)
@@ -70,7 +70,7 @@ def main() -> None:
     rows = table(timings, sizes, kills, options, len(photos))
     print("\n".join(rows))
     TABLE.write_text("\n".join(rows) + "\n")
-    config = {key: value for key, value in vars(options).items() if key != "folder"} | {"photographs": len(photos)}
+    config = {**vars(options), "photographs": len(photos)}
     results = {"config": config, "file_bytes": sizes, "ms_per_image": timings, "kills": kills}
     print(f"\n{write_results('store_layout', results)}")
 
@@ -391,7 +391,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--reads", type=int, default=100, help="images per reading")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--folder", type=Path, help="where to put the files; default: the temporary folder")
     return parser.parse_args()
 
 
