@@ -24,10 +24,11 @@ from metrics.sources.base import ImageSet
 
 Features = NDArray[np.float32]
 ProgressFn = Callable[[int, int], None]
-Observer = Callable[[NDArray[np.uint8]], None]
-"""Called with each batch of images, (<= batch, 3, R, R) uint8, in the order of the pass."""
+Observer = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
+"""Called with each batch in the order of reading: image numbers (k,), images (k, 3, R, R) uint8."""
 
-_Loaded = tuple[NDArray[np.uint8] | None, NDArray[Any]]
+_Loaded = tuple[NDArray[np.int64], NDArray[np.uint8] | None, NDArray[Any] | None]
+"""Image numbers, the images if somebody else wants them, and the network's input if any has features."""
 
 FORMAT = "celebahq-tools/features"
 FORMAT_VERSION = 1
@@ -107,7 +108,7 @@ def extract_features(
     workers: int = DEFAULT_WORKERS,
     indices: NDArray[np.integer] | None = None,
     selection: str = "all",
-    order: NDArray[np.integer] | None = None,
+    reading: NDArray[np.integer] | None = None,
     observers: Sequence[Observer] = (),
     progress: ProgressFn | None = None,
 ) -> FeatureSet:
@@ -115,7 +116,8 @@ def extract_features(
 
     layers     None: what the extractor's metrics need (features and, if it has them, logits)
     indices    which images, in the order of the result's rows; None: all. `selection` says so in words
-    order      permutation of the N rows in which they are read; the result's rows do not move
+    reading    image numbers in the order they are read, `indices` among them; None: just those, in order.
+               Images that are not in `indices` are read for the observers alone
     observers  other consumers of the same single read, such as accumulators of SWD or MS-SSIM
 
     Memory: the features, and `workers` + 2 batches of images. Raises UsageError for unknown layers and
@@ -124,28 +126,31 @@ def extract_features(
     names = tuple(layers) if layers is not None else default_layers(extractor)
     wanted = frozenset(names)
     check_layers(extractor, wanted)
-    chosen = np.arange(images.n) if indices is None else np.asarray(indices)
-    reading = np.arange(len(chosen)) if order is None else np.asarray(order)
-    if len(chosen) == 0 or not np.array_equal(np.sort(reading), np.arange(len(chosen))):
-        raise ImageSetError(f"{images.label}: an order must name each of {len(chosen)} images once")
+    chosen = (np.arange(images.n) if indices is None else np.asarray(indices)).astype(np.int64)
+    numbers = chosen if reading is None else np.asarray(reading).astype(np.int64)
+    row_of = _row_numbers(images, chosen, numbers)
     found = {
         name: np.empty((len(chosen), width), np.float32) for name, width in extractor.layers.items() if name in wanted
     }
     started = time.perf_counter()
     network_sec = 0.0
     done = 0
-    for pixels, prepared in _prefetch(images, extractor, chosen[reading], batch, workers, keep=bool(observers)):
-        before = time.perf_counter()
-        computed = extractor.run(prepared, wanted)
-        network_sec += time.perf_counter() - before
-        for name, values in computed.items():
-            found[name][reading[done : done + len(values)]] = values
+    for batch_numbers, pixels, prepared in _prefetch(
+        images, extractor, numbers, row_of, batch, workers, keep=bool(observers)
+    ):
+        if prepared is not None:
+            before = time.perf_counter()
+            computed = extractor.run(prepared, wanted)
+            network_sec += time.perf_counter() - before
+            rows = row_of[batch_numbers]
+            for name, values in computed.items():
+                found[name][rows[rows >= 0]] = values
         for observe in observers:
             assert pixels is not None
-            observe(pixels)
-        done += len(prepared)
+            observe(batch_numbers, pixels)
+        done += len(batch_numbers)
         if progress is not None:
-            progress(done, len(chosen))
+            progress(done, len(numbers))
     total_sec = time.perf_counter() - started
     return FeatureSet(
         layers={name: found[name] for name in names},
@@ -169,29 +174,46 @@ def default_layers(extractor: Extractor) -> tuple[str, ...]:
     return (extractor.feature_layer, *logits)
 
 
+def _row_numbers(images: ImageSet, chosen: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(images.n,) row of the result each image belongs to, -1 for none; checks that each is read once."""
+    for name, values in (("selection", chosen), ("order of reading", numbers)):
+        if len(values) == 0 or values.min() < 0 or values.max() >= images.n or len(np.unique(values)) != len(values):
+            raise ImageSetError(f"{images.label}: a {name} must name some of its {images.n} images, each once")
+    if not np.isin(chosen, numbers).all():
+        raise ImageSetError(f"{images.label}: the order of reading leaves out images of the selection")
+    row_of = np.full(images.n, -1, np.int64)
+    row_of[chosen] = np.arange(len(chosen))
+    return row_of
+
+
 def _prefetch(
     images: ImageSet,
     extractor: Extractor,
-    rows: NDArray[np.integer],
+    numbers: NDArray[np.int64],
+    row_of: NDArray[np.int64],
     batch: int,
     workers: int,
     *,
     keep: bool,
 ) -> Iterator[_Loaded]:
-    """Yield (images or None, prepared) batch by batch, in order, computed ahead in threads."""
+    """Yield batches in order, read and prepared ahead in threads."""
     if batch < 1 or workers < 1:
         raise ImageSetError(f"batch and workers must be at least 1, found {batch} and {workers}")
 
-    def load(chunk: NDArray[np.integer]) -> _Loaded:
+    def load(chunk: NDArray[np.int64]) -> _Loaded:
         pixels = images.read(chunk)
-        return (pixels if keep else None), extractor.prepare(pixels)
+        featured = row_of[chunk] >= 0
+        prepared = None
+        if featured.any():
+            prepared = extractor.prepare(pixels if featured.all() else pixels[featured])
+        return chunk, (pixels if keep else None), prepared
 
     waiting: deque[Future[_Loaded]] = deque()
     workers = workers if images.threads else 1
     with ThreadPoolExecutor(workers, thread_name_prefix="features") as pool:
         try:
-            for start in range(0, len(rows), batch):
-                waiting.append(pool.submit(load, rows[start : start + batch]))
+            for start in range(0, len(numbers), batch):
+                waiting.append(pool.submit(load, numbers[start : start + batch]))
                 if len(waiting) > workers + 1:
                     yield waiting.popleft().result()
             while waiting:

@@ -36,15 +36,45 @@ def test_order_of_reading_moves_no_row() -> None:
     pixels, seen = images(), []
     order = np.random.default_rng(1).permutation(21)
     plain = extract_features(as_image_set(pixels), TINY)
-    found = extract_features(as_image_set(pixels), TINY, batch=5, order=order, observers=[seen.append])
+    found = extract_features(
+        as_image_set(pixels),
+        TINY,
+        batch=5,
+        reading=order,
+        observers=[lambda numbers, batch: seen.append((numbers, batch))],
+    )
     np.testing.assert_array_equal(found.layer("pool"), plain.layer("pool"))
-    np.testing.assert_array_equal(np.concatenate(seen), pixels[order])
+    np.testing.assert_array_equal(np.concatenate([numbers for numbers, _ in seen]), order)
+    np.testing.assert_array_equal(np.concatenate([batch for _, batch in seen]), pixels[order])
+
+
+def test_images_outside_the_selection_are_for_observers_alone() -> None:
+    pixels, seen, passed = images(), [], []
+
+    def network(batch: np.ndarray) -> np.ndarray:
+        passed.append(len(batch))
+        return batch.mean((2, 3))
+
+    means = CallableExtractor(network, name="means", width=3)
+    rows = np.array([4, 17, 2])
+    found = extract_features(
+        as_image_set(pixels),
+        means,
+        indices=rows,
+        selection="some",
+        reading=np.arange(20)[::-1],
+        batch=3,
+        observers=[lambda numbers, _: seen.extend(numbers.tolist())],
+    )
+    assert sum(passed) == 3
+    assert seen == list(range(19, -1, -1))
+    np.testing.assert_allclose(found.layer("features"), pixels[rows].mean((2, 3)), rtol=1e-6)
 
 
 def test_a_selection_is_taken_and_named() -> None:
     pixels = images()
     rows = np.array([20, 3, 5])
-    found = extract_features(as_image_set(pixels), TINY, indices=rows, selection="some", order=np.array([2, 0, 1]))
+    found = extract_features(as_image_set(pixels), TINY, indices=rows, selection="some")
     whole = extract_features(as_image_set(pixels), TINY)
     np.testing.assert_array_equal(found.layer("pool"), whole.layer("pool")[rows])
     assert (found.n, found.images.n, found.images.available, found.images.selection) == (3, 3, 21, "some")
@@ -117,8 +147,11 @@ def test_misuse_is_refused() -> None:
     source = as_image_set(images())
     with pytest.raises(UsageError, match="no layer nose"):
         extract_features(source, TINY, ["nose"])
-    with pytest.raises(ImageSetError, match="each of 21 images once"):
-        extract_features(source, TINY, order=np.zeros(21, int))
+    for bad in ([], [0, 0], [21], [-1]):
+        with pytest.raises(ImageSetError, match="some of its 21 images, each once"):
+            extract_features(source, TINY, indices=np.array(bad, int))
+    with pytest.raises(ImageSetError, match="leaves out images"):
+        extract_features(source, TINY, reading=np.arange(20))
     with pytest.raises(ImageSetError, match="at least 1"):
         extract_features(source, TINY, batch=0)
 
