@@ -1,7 +1,7 @@
 """Read a pyramid file from any process, thread or DataLoader worker.
 
-Contiguous files (as built) are read with `preadv` at known offsets, without HDF5 once opened: as fast as a
-memory map (benchmarks/store_layout.md), but what was read does not count as the process's memory, and a file
+Contiguous files (as built) are read with `preadv` at known offsets, without HDF5 once opened: about as fast
+as a memory map (benchmarks/store_layout.md), but what was read does not count as the process's memory, and a file
 that is cut short or a failing disk is an error instead of a SIGBUS. Chunked files (repacked, or not ours) are
 read through h5py, by a handle that belongs to one process and is opened when first used.
 """
