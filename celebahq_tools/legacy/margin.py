@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from celebahq_tools.legacy.blur import blur_where, extended_lines, filled_weights, same_lines
 from celebahq_tools.legacy.compiled import compiled
-from celebahq_tools.legacy.median import Candidates, Frame, estimate_blur, estimate_step, median_candidates
+from celebahq_tools.legacy.median import (
+    MIX_SLACK,
+    Candidates,
+    Frame,
+    estimate_blur,
+    estimate_row,
+    estimate_step,
+    median_candidates,
+)
 from celebahq_tools.legacy.padding import edge_distance, gaussian_weights
 from celebahq_tools.legacy.plan import Padding, Quad
 
@@ -56,9 +64,6 @@ def pad_compiled(pixels: U8, padding: Padding, spans: I64 | None = None) -> U8:
     across, down = edge_distance(width, left, right), edge_distance(height, top, bottom)
     if spans is None:
         spans = np.tile(np.array([0, width]), (height, 1))
-    looked_at = np.zeros((height, width), dtype=np.bool_)
-    mark_spans(spans, row_of, column_of, across, down, looked_at)
-
     out = np.zeros((3, height, width), dtype=np.uint8)
     for channel in range(3):
         plane = np.ascontiguousarray(pixels[:, :, channel])
@@ -69,45 +74,41 @@ def pad_compiled(pixels: U8, padding: Padding, spans: I64 | None = None) -> U8:
             down=down,
         )
         estimate = estimate_blur(plane, rows, columns, weight, estimate_step(padding.sigma))
-        candidates = median_candidates(frame, estimate, height * width // CANDIDATE_PART)
-        wanted = looked_at.copy()
-        if candidates is None:
-            everywhere = np.tile(np.array([0, width]), (height, 1))
-            mark_spans(everywhere, row_of, column_of, across, down, wanted)
-        else:
-            mark_points(candidates.y, candidates.x, row_of, column_of, across, down, wanted)
         blur = np.zeros((height, width), dtype=np.float32)
+        wanted = np.zeros((height, width), dtype=np.bool_)
+
+        candidates = median_candidates(frame, estimate, height * width // CANDIDATE_PART)
+        if candidates is None:
+            candidates = _all_samples(height, width)
+        mark_points(candidates.y, candidates.x, row_of, column_of, across, down, wanted)
         blur_where(plane, rows, columns, weight, wanted, blur)
         median = _median(frame, blur, row_of, column_of, candidates)
-        fade_spans(frame.wide, frame.rows, across, down, blur, row_of, column_of, spans, median, out[channel])
+
+        wanted[:] = False
+        doubtful = np.zeros((height, width), dtype=np.bool_)
+        lines = (frame.wide, frame.rows, across, down)
+        grid = (estimate.grid, estimate.step, estimate.mix, estimate.bound)
+        fade_estimated(*lines, *grid, row_of, column_of, spans, median, out[channel], doubtful, wanted)
+        blur_where(plane, rows, columns, weight, wanted, blur)
+        fade_exactly(*lines, blur, row_of, column_of, doubtful, median, out[channel])
     return out
 
 
-def _median(frame: Frame, blur: F32, row_of: I64, column_of: I64, candidates: Candidates | None) -> np.float32:
-    """The median as NumPy takes it: the middle value, or the float32 mean of both."""
+def _all_samples(height: int, width: int) -> Candidates:
+    y, x = (axis.reshape(-1).astype(np.int32) for axis in np.indices((height, width)))
+    return Candidates(y=y, x=x, below=0)
+
+
+def _median(frame: Frame, blur: F32, row_of: I64, column_of: I64, candidates: Candidates) -> float:
+    """The median as NumPy takes it: the float32 mean of the one or two middle values."""
     total = len(frame.rows) * len(frame.across)
-    if candidates is None:
-        y, x = (axis.reshape(-1).astype(np.int32) for axis in np.indices((len(frame.rows), len(frame.across))))
-        below = 0
-    else:
-        y, x, below = candidates.y, candidates.x, candidates.below
-    values = np.empty(len(y), dtype=np.float32)
-    blurred_points(y, x, frame.wide, frame.rows, frame.across, frame.down, blur, row_of, column_of, values)
-    ranks = [(total - 1) // 2 - below, total // 2 - below]
-    return np.partition(values, ranks)[ranks].mean(dtype=np.float32) if ranks[0] != ranks[1] else np.partition(
-        values, ranks[0]
-    )[ranks[0]]
-
-
-@compiled
-def mark_spans(spans: I64, row_of: I64, column_of: I64, across: F32, down: F32, out: Bool) -> None:
-    """Mark, at their representatives, the pixels within the spans that the blur changes."""
-    zero, one, three = np.float32(0), np.float32(1), np.float32(3)
-    for y in range(spans.shape[0]):
-        marks = out[row_of[y]]
-        for x in range(spans[y, 0], spans[y, 1]):
-            if (one - min(across[x], down[y])) * three + one > zero:
-                marks[column_of[x]] = True
+    values = np.empty(len(candidates.y), dtype=np.float32)
+    lines = (frame.wide, frame.rows, frame.across, frame.down)
+    blurred_points(candidates.y, candidates.x, *lines, blur, row_of, column_of, values)
+    ranks = sorted({(total - 1) // 2 - candidates.below, total // 2 - candidates.below})
+    middle = np.partition(values, ranks)[ranks]
+    # A float32 is exact as a Python float, and comes back exact in the compiled loops.
+    return float(middle.mean(dtype=np.float32))
 
 
 @compiled
@@ -132,20 +133,62 @@ def blurred_points(
 
 
 @compiled
-def fade_row(pixels: U8, across: F32, down: float, blur: F32, median: float, out: U8) -> None:
-    """Blur and fade a run of one row, rounded half to even."""
-    zero, one, three, most = np.float32(0), np.float32(1), np.float32(3), np.float32(255)
-    near, middle = np.float32(down), np.float32(median)
+def fade_estimated_row(row: F32, across: F32, down: float, bound: float, median: float, out: U8, open_: Bool) -> int:
+    """Fade a run of estimates, round half to even, and tell which could round otherwise."""
+    zero, one, most = np.float32(0), np.float32(1), np.float32(255)
+    near, middle, slack = np.float32(down), np.float32(median), np.float32(MIX_SLACK)
+    reach = np.float32(bound)
+    count: int = 0
     for x in range(out.shape[0]):
-        m = one - min(across[x], near)
-        pixel = np.float32(pixels[x])
-        pixel = pixel + (blur[x] - pixel) * min(max(m * three + one, zero), one)
-        pixel = pixel + (middle - pixel) * min(max(m, zero), one)
-        out[x] = np.uint8(np.int32(min(max(np.rint(pixel), zero), most)))
+        share = min(max(one - min(across[x], near), zero), one)
+        value = row[x] + (middle - row[x]) * share
+        error = reach * (one - share) + slack
+        low = np.rint(min(max(value - error, zero), most))
+        high = np.rint(min(max(value + error, zero), most))
+        out[x] = np.uint8(np.int32(low))
+        open_[x] = low != high
+        count += int(low != high)
+    return count
 
 
 @compiled
-def fade_spans(
+def fade_estimated(
+    wide: U8,
+    rows: I64,
+    across: F32,
+    down: F32,
+    grid: F32,
+    step: int,
+    mix: F32,
+    bound: float,
+    row_of: I64,
+    column_of: I64,
+    spans: I64,
+    median: float,
+    out: U8,
+    doubtful: Bool,
+    wanted: Bool,
+) -> None:
+    """Finish the pixels within the spans from the estimate; mark those it leaves open, and their blur wanted."""
+    row = np.empty(across.shape[0], dtype=np.float32)
+    for y in range(spans.shape[0]):
+        first, last = spans[y, 0], spans[y, 1]
+        if first >= last:
+            continue
+        estimate_row(y, wide, rows, across, down, grid, step, mix, row)
+        marks = doubtful[y, first:last]
+        count = fade_estimated_row(
+            row[first:last], across[first:last], down[y], bound, median, out[y, first:last], marks
+        )
+        if count > 0:
+            target = wanted[row_of[y]]
+            for x in range(first, last):
+                if doubtful[y, x]:
+                    target[column_of[x]] = True
+
+
+@compiled
+def fade_exactly(
     wide: U8,
     rows: I64,
     across: F32,
@@ -153,17 +196,18 @@ def fade_spans(
     blur: F32,
     row_of: I64,
     column_of: I64,
-    spans: I64,
+    doubtful: Bool,
     median: float,
     out: U8,
 ) -> None:
-    """Finish the pixels within the spans."""
-    line = np.empty(across.shape[0], dtype=np.float32)
-    for y in range(spans.shape[0]):
-        first, last = spans[y, 0], spans[y, 1]
-        if first >= last:
-            continue
-        source = blur[row_of[y]]
-        for x in range(first, last):
-            line[x] = source[column_of[x]]
-        fade_row(wide[rows[y], first:last], across[first:last], down[y], line[first:last], median, out[y, first:last])
+    """Finish the doubtful pixels from the exact blur."""
+    zero, one, three, most = np.float32(0), np.float32(1), np.float32(3), np.float32(255)
+    middle = np.float32(median)
+    for y in range(doubtful.shape[0]):
+        for x in range(doubtful.shape[1]):
+            if doubtful[y, x]:
+                m = one - min(across[x], down[y])
+                pixel = np.float32(wide[rows[y], x])
+                pixel = pixel + (blur[row_of[y], column_of[x]] - pixel) * min(max(m * three + one, zero), one)
+                pixel = pixel + (middle - pixel) * min(max(m, zero), one)
+                out[y, x] = np.uint8(np.int32(min(max(np.rint(pixel), zero), most)))

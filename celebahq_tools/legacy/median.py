@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.legacy.compiled import compiled
+from celebahq_tools.legacy.compiled import compiled, compiled_estimate
 from celebahq_tools.legacy.kernels import TAP_BLOCK
 
 POINTS = 6
@@ -81,8 +81,6 @@ class Candidates:
     y: I32
     x: I32
     below: int
-    low: float
-    high: float
 
 
 def interpolation_weights(step: int) -> F64:
@@ -147,7 +145,7 @@ def _grid_lines(lines: I64, radius: int, step: int) -> tuple[I64, I64]:
     return extended, radius + more + (np.arange(count) - BACK) * step
 
 
-@compiled
+@compiled_estimate
 def add_pairs_f32(
     total: F32, a0: F32, b0: F32, a1: F32, b1: F32, a2: F32, b2: F32, a3: F32, b3: F32, weight: F32, k: int
 ) -> None:
@@ -186,7 +184,7 @@ def blur_lines(source: F32, lines: I64, at: I64, weight: F32, out: F32) -> None:
             )
 
 
-@compiled
+@compiled_estimate
 def spread_columns(both: F32, step: int, mix: F32, out: F32) -> None:
     """Interpolate (rows, grid columns) along the rows to (rows, W) and undo the centring."""
     width = out.shape[1]
@@ -201,7 +199,7 @@ def spread_columns(both: F32, step: int, mix: F32, out: F32) -> None:
                 row[i * step + phase] = value + np.float32(CENTRE)
 
 
-@compiled
+@compiled_estimate
 def mix_row(
     g0: F32, g1: F32, g2: F32, g3: F32, g4: F32, g5: F32, mix: F32, pixels: U8, across: F32, down: float, out: F32
 ) -> None:
@@ -315,7 +313,7 @@ def median_candidates(frame: Frame, estimate: Estimate, capacity: int) -> Candid
             if narrow[0] >= low and narrow[1] <= high:
                 keep = (value[:found] >= narrow[0]) & (value[:found] <= narrow[1])
                 smaller = below + int((value[:found] < narrow[0]).sum())
-                return Candidates(y=y[:found][keep], x=x[:found][keep], below=smaller, low=narrow[0], high=narrow[1])
+                return Candidates(y=y[:found][keep], x=x[:found][keep], below=smaller)
         margin *= 4
     return None
 

@@ -41,7 +41,9 @@ def gaussian_weights(sigma: float) -> NDArray[np.float64]:
 def edge_distance(size: int, before: int, after: int) -> NDArray[np.float32]:
     """Distance from the nearer end of one padded axis in units of its margin, (size,) float32."""
     at = np.arange(size, dtype=np.float32)
-    return np.minimum(at / np.float32(before), at[::-1] / np.float32(after))
+    near, far = at / np.float32(before), at[::-1] / np.float32(after)
+    nearest: NDArray[np.float32] = np.minimum(near, far)
+    return nearest
 
 
 def pad_numpy(pixels: Pixels, padding: Padding) -> Pixels:

@@ -188,11 +188,13 @@ def _rot90(v: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _length(v: NDArray[np.float32]) -> np.float32:
     """Length of a float32 vector as the C library's hypotf has it: in double, rounded once."""
-    return np.float32(math.sqrt(float(v[0]) * float(v[0]) + float(v[1]) * float(v[1])))
+    length: np.float32 = np.float32(math.sqrt(float(v[0]) * float(v[0]) + float(v[1]) * float(v[1])))
+    return length
 
 
 def _shift(quad: Quad, x: int, y: int) -> Quad:
-    return (quad.astype(np.float64) + (x, y)).astype(np.float32)
+    shifted: Quad = (quad.astype(np.float64) + np.array([x, y])).astype(np.float32)
+    return shifted
 
 
 def _bounds(quad: Quad) -> tuple[int, int, int, int]:
