@@ -1,0 +1,47 @@
+"""Restoration: JPEG-artifact removal and super-resolution before the crop. Importing this loads no torch."""
+
+from celebahq_tools.restore.base import (
+    Box,
+    Restorer,
+    RestorerConfig,
+    RestorerStamp,
+    restored_share,
+    widened_box,
+)
+
+__all__ = [
+    "Box",
+    "Restorer",
+    "RestorerConfig",
+    "RestorerStamp",
+    "configure_worker_threads",
+    "open_restorer",
+    "restored_share",
+    "widened_box",
+]
+
+
+def open_restorer(config: RestorerConfig) -> Restorer:
+    """The restorer that `config` names; picklable, and its weights are read on first use in each process.
+
+    Raises MissingDependencyError when its weights are not there and UsageError when a weights file is of an
+    unknown kind, so that a build fails before it starts.
+    """
+    if config.name == "none":
+        from celebahq_tools.restore.plain import PlainRestorer
+
+        return PlainRestorer()
+    from celebahq_tools.restore.realesrgan import RealESRGANRestorer
+
+    return RealESRGANRestorer(config)
+
+
+def configure_worker_threads() -> None:
+    """Give torch one thread in this process; call it first thing in each worker that restores.
+
+    Workers are the parallelism: one picture each. One thread also makes the result of a picture independent of
+    how many processors and workers the machine has, because sums are then never split between threads.
+    """
+    import torch
+
+    torch.set_num_threads(1)
