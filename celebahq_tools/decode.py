@@ -40,6 +40,7 @@ MIN_SIDE = 4
 """Smallest accepted side: the coarsest level of a pyramid."""
 
 ORIENTATION_TAG = 0x0112
+IMAGE_WIDTH_TAG, IMAGE_LENGTH_TAG = 0x0100, 0x0101
 UPRIGHT = 1
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
@@ -98,8 +99,12 @@ def probe_picture(
     """
     with _opened(data, name, max_pixels) as (image, orientation):
         width, height = image.size
-        # Pillow swaps the sides of a turned TIFF itself.
-        if apply_orientation and orientation in QUARTER_TURNS and not isinstance(image, TiffImageFile):
+        turns = apply_orientation
+        if isinstance(image, TiffImageFile):
+            # Whether Pillow has exchanged the sides of a turned TIFF by now depends on its version.
+            width, height = int(image.tag_v2[IMAGE_WIDTH_TAG]), int(image.tag_v2[IMAGE_LENGTH_TAG])
+            turns = True
+        if turns and orientation in QUARTER_TURNS:
             width, height = height, width
         return PictureInfo(width, height, str(image.format), image.mode)
 
