@@ -125,8 +125,7 @@ def check_delta_zip(deltas: Path, name: str, idx: Iterable[int]) -> ZipState:
         return ZipState(
             name=name,
             missing=False,
-            problem=f"{shown(path)}: expected a zip, found {_describe(head)} of {path.stat().st_size:,} bytes;"
-            " download it again",
+            problem=f"{shown(path)}: expected a zip, found {_describe(head)} of {path.stat().st_size:,} bytes",
         )
     try:
         sizes = {member.name: member.size for member in list_zip(path)}
