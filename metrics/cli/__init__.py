@@ -3,6 +3,7 @@
 import click
 
 from metrics import __version__
+from metrics.cli.all_cmd import all_cmd
 from metrics.cli.compare_cmd import compare_cmd
 from metrics.cli.features_cmd import features_cmd
 from metrics.cli.fid_cmd import fid_cmd
@@ -19,5 +20,5 @@ def main() -> None:
     """Measure sets of generated images, each number with its protocol and uncertainty."""
 
 
-for command in (swd_cmd, ms_ssim_cmd, is_cmd, fid_cmd, kid_cmd, pr_cmd, features_cmd, compare_cmd):
+for command in (swd_cmd, ms_ssim_cmd, is_cmd, fid_cmd, kid_cmd, pr_cmd, all_cmd, features_cmd, compare_cmd):
     main.add_command(command)
