@@ -29,7 +29,9 @@ MEMORY_BYTES = 256 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
 
 READ_AHEAD = 256
-"""Images handed to the threads at a time."""
+"""Images handed to the threads at a time ..."""
+GROUP = 8
+"""... and to one thread."""
 
 Progress = Callable[[int, int], None]
 
@@ -150,12 +152,17 @@ class SwdAccumulator:
         return [None] * count if self._reference is None else self._reference.corners(count)
 
     def _run(self, one: Callable[[Any], None], tasks: Iterable[Any]) -> None:
+        def some(group: list[Any]) -> None:
+            for task in group:
+                one(task)
+
+        waiting = list(tasks)
         with one_opencv_thread():
             if self._pool is None:
-                for task in tasks:
-                    one(task)
+                some(waiting)
             else:
-                list(self._pool.map(one, tasks))
+                groups = [waiting[start : start + GROUP] for start in range(0, len(waiting), GROUP)]
+                list(self._pool.map(some, groups))
 
     def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
         """Descriptors and sums of one image, into its slot."""
@@ -222,8 +229,8 @@ def channel_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
     values = patches.astype(np.float64)
     sums = np.empty((len(patches), CHANNELS, 2))
     sums[:, :, SUM] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
-    np.square(values, out=values)
-    sums[:, :, SQUARES] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
+    squares = np.einsum("lpk,lpk->lk", values, values)
+    sums[:, :, SQUARES] = squares.reshape(len(patches), CHANNELS, -1).sum(axis=2)
     return sums
 
 

@@ -22,6 +22,8 @@ BUFFER_BYTES = 2 << 30
 """Memory for the projections of both sets; decides how many directions go at a time."""
 SUM_BLOCK = 1 << 16
 FLOAT_BYTES = 4
+MAX_AT_ONCE = 256
+"""Directions at a time: more would hardly speed up the matrix product and only need memory."""
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -112,7 +114,7 @@ class Projections:
 
     def of(self, directions: int, rows: int) -> NDArray[np.float32]:
         """(2, d, rows) float32 with d as many of the directions as fit the limit, one at least."""
-        at_once = max(1, min(directions, self._limit // (2 * FLOAT_BYTES * rows)))
+        at_once = max(1, min(directions, MAX_AT_ONCE, self._limit // (2 * FLOAT_BYTES * rows)))
         needed = 2 * at_once * rows
         if len(self._memory) < needed:
             self._memory = np.empty(0, np.float32)

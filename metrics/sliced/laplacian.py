@@ -22,7 +22,9 @@ WINDOW = 6
 WIDE = 2 * WINDOW - 3
 """Fine pixels along a side that such a window decides: 5 odd ones around 4 even ones."""
 PATCH_UP_FROM = 512
-"""From this side on, up() is computed under the patches only; below, the whole level is faster."""
+"""From this side on, up() is computed under the patches only; below, on the whole plane."""
+WHOLE_UP_TO = 128
+"""Up to this side the Laplacian itself is computed on the whole plane, which is smaller than its patches."""
 
 Float32 = NDArray[np.float32]
 
@@ -30,7 +32,7 @@ Float32 = NDArray[np.float32]
 class PyramidBuffers:
     """Scratch space for the pyramid and the patches of one image; one per thread, about 10 MiB at 1024².
 
-    low      G_1, G_2 ...: (3, r, r) float32
+    low      levels from the second: (3, r, r) float32; G, or the Laplacian up to WHOLE_UP_TO
     up       per level but the last: up() of the next level, None where it is computed under patches only
     patches  (levels, P, 147) float32, what `descriptors` returns
     """
@@ -48,7 +50,7 @@ class PyramidBuffers:
         self.patches = np.empty((len(self.sizes), patches, DESCRIPTOR_VALUES), np.float32)
 
     def fill(self, image: NDArray[np.uint8]) -> None:
-        """Compute G_1, G_2 ... of an image (3, R, R) uint8 into `low`, and up() of the small ones into `up`."""
+        """Compute `low` and `up` of an image (3, R, R) uint8."""
         if not self.low:
             return
         for channel in range(CHANNELS):
@@ -61,6 +63,9 @@ class PyramidBuffers:
             if up is not None:
                 for channel in range(CHANNELS):
                     cv2.pyrUp(coarser[channel], dst=up[channel])
+        for finer, up in zip(self.low, self.up[1:], strict=False):
+            if up is not None and up.shape[-1] <= WHOLE_UP_TO:
+                finer -= up
 
 
 def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
@@ -152,6 +157,8 @@ def descriptors(
         if level == len(buffers.up):
             break
         up = buffers.up[level]
+        if up is not None and level > 0 and buffers.sizes[level] <= WHOLE_UP_TO:
+            continue
         if up is not None:
             patch -= up.reshape(-1).take(index, out=under, mode="clip")
         else:
