@@ -1,6 +1,7 @@
 """`build_pyramid`: survey, select, render, verify, replace. Every step can be killed and begun again."""
 
 import contextlib
+import glob
 import json
 import shutil
 import time
@@ -265,7 +266,8 @@ def _clean_up(paths: BuildPaths) -> None:
     """Remove what only an unfinished build needs; the lock file goes last, by its holder."""
     for path in (paths.plan, paths.partial, paths.donor):
         path.unlink(missing_ok=True)
-    paths.partial.with_name(paths.partial.name + ".new").unlink(missing_ok=True)
+    for stray in paths.partial.parent.glob(f"{glob.escape(paths.partial.name)}.*"):
+        stray.unlink()
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(paths.shards)
 

@@ -7,8 +7,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from celebahq_tools.deltas import OfficialRow
 
 Point = tuple[float, float]
 PLAIN_FIELDS = (
@@ -21,16 +23,6 @@ PLAIN_FIELDS = (
     "label",
     "restored_share",
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OfficialRow:
-    """The official index's line for one image: its number and both md5 of the (3, 1024, 1024) bytes."""
-
-    idx: int
-    orig_idx: int
-    proc_md5: str
-    final_md5: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +53,7 @@ class Candidate:
             if value is not None:
                 values[name] = value
         if self.official is not None:
-            row = self.official
-            values["official"] = [row.idx, row.orig_idx, row.proc_md5, row.final_md5]
+            values["official"] = asdict(self.official)
         return values
 
     @classmethod
@@ -80,9 +71,7 @@ class Candidate:
             partition=values.get("partition"),
             label=values.get("label"),
             restored_share=values.get("restored_share"),
-            official=None
-            if official is None
-            else OfficialRow(idx=official[0], orig_idx=official[1], proc_md5=official[2], final_md5=official[3]),
+            official=None if official is None else OfficialRow(**official),
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from celebahq_tools.config import BuildConfig
-from celebahq_tools.pipeline.candidates import Candidate, OfficialRow
+from celebahq_tools.deltas import OfficialRow
+from celebahq_tools.pipeline.candidates import Candidate
 from celebahq_tools.records import Record
 from celebahq_tools.trees import PictureReader
 

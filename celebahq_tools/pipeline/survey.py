@@ -44,7 +44,7 @@ def survey(
     missing = [task for task in tasks if task.file not in known]
     done = len(tasks) - len(missing)
     progress(SURVEY, done, len(tasks))
-    work = ((spec, chunk) for chunk in chunks(missing, items_per_task(spec.config)))
+    work = ((spec, chunk) for chunk in chunks(missing, items_per_task(spec.config, survey=True)))
     with JournalWriter(paths.plan, PLAN_KIND, {"digest": digest}) as plan:
         for results in run_tasks(survey_files, work, options):
             for result in results:

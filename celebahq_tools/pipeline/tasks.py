@@ -90,8 +90,10 @@ def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def items_per_task(config: BuildConfig) -> int:
+def items_per_task(config: BuildConfig, *, survey: bool = False) -> int:
     """How many items make a task worth sending: faces go one by one, small ready-made pictures in bundles."""
+    if config.recipe == "official" and survey:
+        return MAX_ITEMS_PER_TASK  # no picture is read
     if config.recipe != "images":
         return 1
     return max(1, min(MAX_ITEMS_PER_TASK, PIXELS_PER_TASK // (config.res * config.res)))

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celebahq_tools.config import BuildConfig, RunOptions
+from celebahq_tools.deltas import OfficialRow
 from celebahq_tools.errors import BusyError, FormatError, UsageError
-from celebahq_tools.pipeline.candidates import Candidate, OfficialRow, natural_key, plan_digest, select
+from celebahq_tools.pipeline.candidates import Candidate, natural_key, plan_digest, select
 from celebahq_tools.pipeline.journal import JournalWriter, read_journal, write_lines
 from celebahq_tools.pipeline.lock import output_lock
 from celebahq_tools.pipeline.paths import BuildPaths
@@ -30,7 +31,7 @@ candidates = st.builds(
     attributes=st.none() | st.tuples(st.sampled_from([-1, 1]), st.sampled_from([-1, 1])),
     partition=st.none() | st.integers(0, 2),
     label=st.none() | st.integers(0, 9),
-    official=st.none() | st.just(OfficialRow(idx=3, orig_idx=4, proc_md5="ab", final_md5="cd")),
+    official=st.none() | st.just(OfficialRow(idx=3, orig_idx=4, orig_file="000005.jpg", proc_md5="ab", final_md5="cd")),
 )
 
 
@@ -67,7 +68,7 @@ def test_ties_at_the_limit_go_to_the_earlier_key() -> None:
 
 def test_official_images_are_ordered_by_their_number() -> None:
     def row(idx: int) -> OfficialRow:
-        return OfficialRow(idx=idx, orig_idx=0, proc_md5="", final_md5="")
+        return OfficialRow(idx=idx, orig_idx=0, orig_file="", proc_md5="", final_md5="")
 
     items = [Candidate(key=key, file=key, official=row(idx)) for key, idx in (("a", 12), ("b", 2), ("c", 7))]
     assert [item.key for item in select(items, None)[0]] == ["b", "c", "a"]
