@@ -60,9 +60,10 @@ def run_tasks(function: Callable[..., T], tasks: Iterable[Task], options: RunOpt
         try:
             for result in results:  # noqa: UP028 - `yield from` would close `results` loudly
                 yield result
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
+            what = str(error).partition(". ")[0]
             raise CelebAHQError(
-                "a worker process died, most likely for want of memory: run the same command again with "
+                f"a worker process died ({what}); if that was for want of memory, run the same command again with "
                 "fewer --jobs; what is finished is kept"
             ) from None
 
