@@ -9,7 +9,8 @@ Legend: N images, D feature channels.
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from metrics.errors import BatchError, CacheError
 from metrics.extractors.base import ExtractorStamp
 from metrics.features import META_KEY, FeatureSet, read_meta, write_npz
 from metrics.fid import Gaussian, frechet_distance, gaussian_of
-from metrics.moments import moments_of
+from metrics.moments import Moments, merge_all, moments_of
 from metrics.protocol import SetStamp
 
 FORMAT = "celebahq-tools/feature-statistics"
@@ -81,6 +82,36 @@ def halves_floor(features: FeatureSet, layer: str, size: int, *, seed: int) -> H
     order = np.random.default_rng(seed).permutation(len(rows))
     first, second = (gaussian_of(moments_of(rows[np.sort(part)])) for part in (order[:size], order[size : 2 * size]))
     return HalvesFloor(value=frechet_distance(first, second), n=size)
+
+
+def merge_statistics(parts: Sequence[FeatureStatistics], *, label: str) -> FeatureStatistics:
+    """Statistics of the union of disjoint shards, equal to those of the whole up to rounding.
+
+    All shards must be of one network and layer and know their number of images; the floor is not merged.
+    """
+    if not parts:
+        raise CacheError("no statistics to merge")
+    first = parts[0]
+    moments = []
+    for part in parts:
+        if (part.extractor, part.layer) != (first.extractor, first.layer):
+            raise CacheError(f"{part.images.label} and {first.images.label} are not of one network and layer")
+        n = part.images.n
+        if n < 2:
+            raise CacheError(f"{part.images.label} does not say of how many images it is; it cannot be merged")
+        moments.append(Moments(n=n, mean=part.gaussian.mean, scatter=part.gaussian.covariance * (n - 1)))
+    whole = merge_all(moments)
+    fingerprints = "\n".join(sorted(part.images.fingerprint for part in parts))
+    images = replace(
+        first.images,
+        label=label,
+        kind="statistics",
+        n=whole.n,
+        available=whole.n,
+        fingerprint=hashlib.sha256(fingerprints.encode()).hexdigest(),
+        selection=f"{len(parts)} shards",
+    )
+    return replace(first, gaussian=gaussian_of(whole), images=images, floor=None)
 
 
 def save_statistics(statistics: FeatureStatistics, path: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from metrics.feature_stats import (
     cached_statistics_path,
     is_statistics_file,
     load_statistics,
+    merge_statistics,
     save_statistics,
     statistics_of,
 )
@@ -123,3 +125,24 @@ def test_the_cache_name_depends_on_all_that_decides_the_statistics(tmp_path: Pat
     assert len(names) == 5
     again = features()
     assert cached_statistics_path(tmp_path, again.images, again.extractor, "features", seed=0) in names
+
+
+def test_merged_shards_equal_the_whole() -> None:
+    whole = features(60)
+    shards = [whole.subset(rows, "shard") for rows in np.split(np.arange(60), [7, 31])]
+    merged = merge_statistics([statistics_of(shard) for shard in shards], label="shards")
+    expected = statistics_of(whole)
+    np.testing.assert_allclose(merged.gaussian.mean, expected.gaussian.mean, rtol=1e-12)
+    np.testing.assert_allclose(merged.gaussian.covariance, expected.gaussian.covariance, rtol=1e-9)
+    assert merged.images.n == 60
+    assert frechet_distance(merged.gaussian, expected.gaussian) < 1e-9
+
+
+def test_shards_that_do_not_belong_together_are_not_merged() -> None:
+    part = statistics_of(features())
+    with pytest.raises(CacheError, match="not of one network and layer"):
+        merge_statistics([part, replace(part, layer="other")], label="x")
+    with pytest.raises(CacheError, match="does not say of how many"):
+        merge_statistics([replace(part, images=replace(part.images, n=0))], label="x")
+    with pytest.raises(CacheError, match="no statistics"):
+        merge_statistics([], label="x")

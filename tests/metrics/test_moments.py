@@ -1,3 +1,6 @@
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,6 +33,13 @@ def test_merged_shards_equal_the_whole(sizes: list[int], seed: int) -> None:
     assert merged.n == whole.n
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-9, atol=1e-9)
+
+
+def test_processes_merge_to_the_whole() -> None:
+    x = draw(400, 6)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        merged = merge_all(pool.map(moments_of, np.array_split(x, 3)))
+    np.testing.assert_allclose(merged.covariance(), moments_of(x).covariance(), rtol=1e-9)
 
 
 def test_merging_does_not_depend_on_order() -> None:
