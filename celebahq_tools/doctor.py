@@ -11,6 +11,7 @@ from celebahq_tools.archives import shown
 from celebahq_tools.deltas import (
     IMAGE_LIST,
     OFFICIAL_IMAGES,
+    DeltaReader,
     OfficialRow,
     check_delta_zip,
     delta_zip_name,
@@ -45,7 +46,7 @@ def examine(
 ) -> list[Finding]:
     """Examine the packages and, where given, a source of pictures and a folder of deltas.
 
-    deep  read every picture that an image of CelebA-HQ is made from, too, and see whether it is whole
+    deep  read every picture and every delta that an image of CelebA-HQ is made from, too
 
     Raises nothing for what it finds wrong; that is in the findings.
     """
@@ -59,7 +60,9 @@ def examine(
         rows, more = examine_deltas(deltas)
         findings += more
     if source is not None and rows:
-        findings += examine_pictures(source, rows, deep=deep, progress=progress)
+        findings += examine_pictures(source, rows)
+        if deep and deltas is not None:
+            findings += read_everything(source, DeltaReader(deltas), rows, progress)
     return findings
 
 
@@ -200,12 +203,8 @@ def _compare_index(rows: tuple[OfficialRow, ...]) -> Finding:
     )
 
 
-def examine_pictures(
-    source: Source, rows: tuple[OfficialRow, ...], *, deep: bool, progress: Progress | None
-) -> list[Finding]:
-    """Whether every image of the index has its picture and landmarks; with `deep`, whether pictures are whole."""
-    from celebahq_tools.legacy.jpeg8d import strip_metadata
-
+def examine_pictures(source: Source, rows: tuple[OfficialRow, ...]) -> list[Finding]:
+    """Whether every image of the index has its picture and landmarks."""
     part = "pictures of the index"
     files = set(source.files)
     present = [row.orig_file for row in rows if row.orig_file in files]
@@ -232,25 +231,43 @@ def examine_pictures(
                 advice="take Anno/list_landmarks_celeba.txt of the same release",
             )
         )
-    if deep:
-        broken: list[str] = []
-        for done, name in enumerate(present, start=1):
-            try:
-                strip_metadata(source.read(name), name=name)
-            except PictureError as error:
-                broken.append(str(error))
-            if progress is not None:
-                progress(done, len(present))
-        found = f"{len(broken):,} of {len(present):,} are damaged: {_names(broken)}" if broken else "all are whole"
-        findings.append(
-            Finding(
-                part="picture files",
-                state="damaged" if broken else "ok",
-                found=found,
-                advice="unpack CelebA's img_celeba.7z again" if broken else "",
-            )
-        )
     return findings
+
+
+def read_everything(
+    source: Source, deltas: DeltaReader, rows: tuple[OfficialRow, ...], progress: Progress | None
+) -> list[Finding]:
+    """Whether the pictures are whole JPEG files and the deltas have the checksums of their zip."""
+    from celebahq_tools.legacy.jpeg8d import strip_metadata
+
+    names = {row.zip_name for row in rows}
+    readable = {name for name in names if check_delta_zip(deltas.deltas, name, ()).problem is None}
+    broken: dict[str, list[str]] = {"picture files": [], "delta files": []}
+    for done, row in enumerate(rows, start=1):
+        try:
+            strip_metadata(source.read(row.orig_file), name=row.orig_file)
+        except PictureError as error:
+            if error.reason != "missing":
+                broken["picture files"].append(str(error))
+        try:
+            if row.zip_name in readable:
+                deltas.token(row.idx)
+        except PictureError as error:
+            if error.reason == "delta-damaged":
+                broken["delta files"].append(str(error))
+        if progress is not None:
+            progress(done, len(rows))
+    return [
+        Finding(
+            part=part,
+            state="damaged",
+            found=f"{len(problems):,} are damaged: {_names(problems)}",
+            advice="unpack or download them again",
+        )
+        if problems
+        else Finding(part=part, state="ok", found="those that are there are whole")
+        for part, problems in broken.items()
+    ]
 
 
 def _names(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Fixtures that every part of the suite may use."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -55,3 +56,18 @@ def natural_like(rng: np.random.Generator, size: int) -> np.ndarray:
         channel = np.fft.irfft2(phases / frequencies, s=(size, size))
         channels.append((channel - channel.min()) / np.ptp(channel) * 255)
     return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def official_root(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, np.ndarray]]:
+    """A folder with celeba/ and deltas/ in the official format, made from the sample, and its final images by idx."""
+    for package in ("jpeglib", "cryptography"):
+        pytest.importorskip(package, reason=f"the official recipe needs {package}")
+    place = Path(__file__).with_name("official_encoder.py")
+    spec = importlib.util.spec_from_file_location("official_encoder", place)
+    assert spec is not None
+    assert spec.loader is not None
+    encoder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(encoder)
+    out = tmp_path_factory.mktemp("official")
+    return out, encoder.encode_official(REPO / "celebahq_tools" / "sample" / "celeba", out)

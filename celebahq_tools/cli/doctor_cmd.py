@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("doctor")
 @click.option("--src", type=click.Path(path_type=Path), help="CelebA root, or a folder or zip of photographs.")
 @click.option("--deltas", type=click.Path(path_type=Path), help="Folder of deltas00000.zip ... and image_list.txt.")
-@click.option("--deep", is_flag=True, help="Also read every picture that is needed (needs --src and --deltas).")
+@click.option("--deep", is_flag=True, help="Also read every needed picture and delta (needs --src and --deltas).")
 @quiet_option
 @json_option
 @command_errors
