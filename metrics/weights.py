@@ -24,7 +24,8 @@ ProgressFn = Callable[[int, int], None]
 Opener = Callable[[str, float], Any]
 
 CACHE_VARIABLE = "METRICS_WEIGHTS"
-DEFAULT_CACHE = Path("~/.cache/celebahq-tools")
+SHARED_CACHE_VARIABLE = "CELEBAHQ_CACHE"
+CACHE_NAME = "celebahq-tools"
 ATTEMPTS = 3
 TIMEOUT_SEC = 30.0
 CHUNK_BYTES = 1 << 18
@@ -61,8 +62,14 @@ class WeightsBytes:
 
 
 def cache_folder() -> Path:
-    """Folder of cached weights: the environment's METRICS_WEIGHTS, or ~/.cache/celebahq-tools."""
-    return Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser()
+    """Where weights are kept: $METRICS_WEIGHTS, else $CELEBAHQ_CACHE, else `celebahq-tools` in $XDG_CACHE_HOME
+    or ~/.cache.
+    """
+    for variable in (CACHE_VARIABLE, SHARED_CACHE_VARIABLE):
+        if explicit := os.environ.get(variable):
+            return Path(explicit).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / CACHE_NAME
 
 
 def read_weights(

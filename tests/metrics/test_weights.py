@@ -10,7 +10,15 @@ import torch
 
 from metrics import weights as weights_module
 from metrics.errors import WeightsError
-from metrics.weights import INCEPTION_2015, WeightsBytes, WeightsFile, fetch, load_state_dict, read_weights
+from metrics.weights import (
+    INCEPTION_2015,
+    WeightsBytes,
+    WeightsFile,
+    cache_folder,
+    fetch,
+    load_state_dict,
+    read_weights,
+)
 
 CONTENT = b"weights " * 1000
 SPEC = WeightsFile(
@@ -108,6 +116,19 @@ def test_the_variable_may_name_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     file.write_bytes(CONTENT)
     monkeypatch.setenv("METRICS_WEIGHTS", str(file))
     assert read_weights(SPEC, opener=Server()).path == file
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("METRICS_WEIGHTS", "CELEBAHQ_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    assert cache_folder() == Path("~/.cache/celebahq-tools").expanduser()
+    for variable, value, expected in (
+        ("XDG_CACHE_HOME", "/x", "/x/celebahq-tools"),
+        ("CELEBAHQ_CACHE", "/c", "/c"),
+        ("METRICS_WEIGHTS", "/w", "/w"),
+    ):
+        monkeypatch.setenv(variable, value)
+        assert cache_folder() == Path(expected)
 
 
 def test_a_file_of_ones_own_is_used_and_marked(tmp_path: Path, cache: Path) -> None:
