@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.errors import CacheError
+from metrics.errors import CacheError, UsageError
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.statistics import SwdStatistics
 from metrics.sliced.store import GIB, ROW_BYTES, DescriptorStore
@@ -89,7 +89,7 @@ def load_statistics(folder: Path) -> SwdStatistics:
             raise CacheError(f"{folder} is damaged: its sums are not those it was written with; delete it")
         rows = n * config.patches
         stores = {size: _open_descriptors(folder / f"descriptors-{size}.npy", rows) for size in sizes}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, UsageError) as error:
         raise CacheError(f"{folder} is not a readable statistics entry ({error}); delete it") from None
     return SwdStatistics(config=config, role=str(head["role"]), res=res, numbers=numbers, stores=stores, sums=sums)
 

@@ -90,7 +90,7 @@ def feed_from_cluster(
             return [future]
 
         first = [future for _ in range(TASKS_PER_THREAD * threads) for future in submit()]
-        running: Any = as_completed(first)  # type: ignore[no-untyped-call]
+        running: Any = as_completed(first, loop=client.loop)  # type: ignore[no-untyped-call]
         for future in running:
             descriptors, sums = future.result()
             start = begun.pop(future)

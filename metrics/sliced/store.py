@@ -29,6 +29,7 @@ class DescriptorStore:
         self._memory: NDArray[np.float32] | None = None
         self._file: int | None = None
         self._offset = 0
+        self._owned = True
         if folder is None:
             self._memory = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
         else:
@@ -39,6 +40,7 @@ class DescriptorStore:
         """Rows that lie in an existing file from byte `offset` on, for reading only."""
         store = cls(0, None)
         store.rows, store._memory, store._offset = rows, None, offset
+        store._owned = False
         store._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return store
 
@@ -87,9 +89,9 @@ class DescriptorStore:
             view, offset = view[done:], offset + done
 
     def truncate(self, rows: int) -> None:
-        """Forget the rows from `rows` on (not for existing files)."""
+        """Forget the rows from `rows` on; an existing file keeps them."""
         self.rows = rows
-        if self._file is not None:
+        if self._file is not None and self._owned:
             os.ftruncate(self._file, rows * ROW_BYTES)
         elif self._memory is not None:
             self._memory = self._memory[:rows]

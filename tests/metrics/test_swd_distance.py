@@ -1,0 +1,138 @@
+"""Projection, sorting and distance against their definitions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from metrics.errors import BatchError
+from metrics.sliced.config import SwdConfig
+from metrics.sliced.distance import Moments, Projections, Side, sliced_distances, sorted_distance
+from metrics.sliced.draws import keyed_directions
+from metrics.sliced.store import DescriptorStore
+
+PATCHES = 32
+
+
+def stored(rows: np.ndarray, folder: Path | None = None) -> DescriptorStore:
+    store = DescriptorStore(len(rows), folder)
+    store.write(0, rows)
+    return store
+
+
+def moments_of(rows: np.ndarray) -> Moments:
+    cube = rows.reshape(len(rows), 3, 49).astype(np.float64)
+    return Moments(mean=cube.mean(axis=(0, 2)), std=cube.std(axis=(0, 2)))
+
+
+def side(rows: np.ndarray, folder: Path | None = None, slots: np.ndarray | None = None) -> Side:
+    chosen = np.arange(len(rows) // PATCHES) if slots is None else slots
+    return Side(store=stored(rows, folder), moments=moments_of(rows), slots=chosen, patches=PATCHES)
+
+
+def rows_of(images: int, seed: int, scale: float = 20.0, shift: float = 90.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (shift + scale * rng.gamma(2.0, size=(images * PATCHES, 147))).astype(np.float32)
+
+
+def defined(real: np.ndarray, fake: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Every step in float64, as written down."""
+    projected = []
+    for rows in (real, fake):
+        cube = rows.reshape(len(rows), 3, 49).astype(np.float64)
+        cube = (cube - cube.mean(axis=(0, 2), keepdims=True)) / cube.std(axis=(0, 2), keepdims=True)
+        projected.append(np.sort(cube.reshape(len(rows), -1) @ directions.T.astype(np.float64), axis=0))
+    return np.abs(projected[0] - projected[1]).mean(axis=0)
+
+
+def test_distances_are_the_definition() -> None:
+    real, fake = rows_of(70, 0), rows_of(70, 1, scale=30.0)
+    fake[:, :49] **= 1.1
+    directions = keyed_directions(SwdConfig(), 64)[:50]
+    np.testing.assert_allclose(
+        sliced_distances(side(real), side(fake), directions), defined(real, fake, directions), rtol=2e-5, atol=2e-7
+    )
+
+
+@pytest.mark.parametrize("images", [1, 300])
+def test_any_threads_and_any_store_give_the_same_bits(images: int, tmp_path: Path) -> None:
+    real, fake = rows_of(images, 0), rows_of(images, 1)
+    directions = keyed_directions(SwdConfig(), 64)[:40]
+    expected = sliced_distances(side(real), side(fake), directions, jobs=1)
+    for jobs in (2, 3, 5):
+        np.testing.assert_array_equal(sliced_distances(side(real), side(fake), directions, jobs=jobs), expected)
+    filed = sliced_distances(side(real, tmp_path), side(fake, tmp_path), directions, jobs=2)
+    np.testing.assert_array_equal(filed, expected)
+    small = Projections(limit=1)
+    one_by_one = sliced_distances(side(real), side(fake), directions, projections=small)
+    np.testing.assert_allclose(one_by_one, expected, rtol=2e-5)
+
+
+def test_distance_is_symmetric_and_zero_for_equal_sets() -> None:
+    real, fake = rows_of(20, 0), rows_of(20, 1)
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    there = sliced_distances(side(real), side(fake), directions)
+    back = sliced_distances(side(fake), side(real), directions)
+    np.testing.assert_allclose(there, back, rtol=1e-6)
+    assert there.min() > 0
+    np.testing.assert_array_equal(sliced_distances(side(real), side(real.copy()), directions), 0)
+
+
+def test_order_of_descriptors_does_not_matter() -> None:
+    real, fake = rows_of(20, 0), rows_of(20, 1)
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    shuffled = real[np.random.default_rng(0).permutation(len(real))]
+    np.testing.assert_allclose(
+        sliced_distances(side(shuffled), side(fake), directions),
+        sliced_distances(side(real), side(fake), directions),
+        rtol=1e-5,
+    )
+
+
+def test_each_set_is_standardised_by_its_own_moments() -> None:
+    real = rows_of(20, 0)
+    brighter = real * 2 + 10
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    assert sliced_distances(side(real), side(brighter), directions).max() < 1e-5
+
+
+def test_slots_choose_images(tmp_path: Path) -> None:
+    real, fake = rows_of(12, 0), rows_of(12, 1)
+    slots = np.array([0, 1, 2, 7, 9, 10])
+    rows = (slots[:, None] * PATCHES + np.arange(PATCHES)).ravel()
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    whole = moments_of(real), moments_of(fake)
+    expected = sliced_distances(
+        Side(store=stored(real[rows]), moments=whole[0], slots=np.arange(6), patches=PATCHES),
+        Side(store=stored(fake[rows]), moments=whole[1], slots=np.arange(6), patches=PATCHES),
+        directions,
+    )
+    for folder in (None, tmp_path):
+        found = sliced_distances(side(real, folder, slots), side(fake, folder, slots), directions)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_channel_without_variation_contributes_nothing() -> None:
+    real, fake = rows_of(10, 0), rows_of(10, 1)
+    real[:, :49], fake[:, :49] = 128, 128
+    distances = sliced_distances(side(real), side(fake), keyed_directions(SwdConfig(), 64)[:10])
+    assert np.isfinite(distances).all()
+
+
+def test_unequal_sets_are_refused() -> None:
+    with pytest.raises(BatchError, match="320 and 352 descriptors"):
+        sliced_distances(side(rows_of(10, 0)), side(rows_of(11, 1)), keyed_directions(SwdConfig(), 64)[:2])
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=200),
+    st.floats(-10, 10),
+)
+@settings(max_examples=60, deadline=None)
+def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]], shift: float) -> None:
+    left, right = (np.sort(np.array(values, np.float32)) for values in zip(*pairs, strict=True))
+    found = sorted_distance(left, right, shift, np.empty(1 << 16, np.float32))
+    assert found == pytest.approx(wasserstein_distance(left - shift, right), rel=1e-4, abs=1e-3)

@@ -1,0 +1,121 @@
+"""Pyramid, patches and draws against their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from metrics.errors import UsageError
+from metrics.sliced.config import SwdConfig, level_sizes
+from metrics.sliced.draws import keyed_corners, keyed_directions
+from metrics.sliced.laplacian import (
+    PyramidBuffers,
+    descriptors,
+    laplacian_pyramid,
+    mirror_index,
+    patch_offsets,
+    up_patches,
+)
+
+LINE = np.array([1, 4, 6, 4, 1]) / 16
+BINOMIAL = np.outer(LINE, LINE)
+
+
+def defined_down(plane: np.ndarray) -> np.ndarray:
+    return ndimage.convolve(plane, BINOMIAL, mode="mirror")[::2, ::2]
+
+
+def defined_up(plane: np.ndarray) -> np.ndarray:
+    stuffed = np.zeros((2 * plane.shape[0], 2 * plane.shape[1]))
+    stuffed[::2, ::2] = plane
+    return ndimage.convolve(stuffed, 4 * BINOMIAL, mode="mirror")
+
+
+def defined_pyramid(image: np.ndarray) -> list[np.ndarray]:
+    low = [image.astype(np.float64)]
+    while low[-1].shape[-1] > 16:
+        low.append(np.stack([defined_down(plane) for plane in low[-1]]))
+    ups = [np.stack([defined_up(plane) for plane in coarse]) for coarse in low[1:]]
+    return [fine - up for fine, up in zip(low, ups, strict=False)] + [low[-1]]
+
+
+def noise(res: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (3, res, res), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("res", [16, 32, 128])
+def test_levels_are_the_definition(res: int) -> None:
+    image = noise(res)
+    found, defined = laplacian_pyramid(image), defined_pyramid(image)
+    assert [level.shape[-1] for level in found] == list(level_sizes(res))
+    np.testing.assert_allclose(found[0], defined[0], atol=0 if res > 16 else 1e-12)
+    for one, other in zip(found, defined, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("res", [16, 64, 256, 1024])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool) -> None:
+    config = SwdConfig(patches=40)
+    sizes = level_sizes(res)
+    corners = keyed_corners(config, "real", sizes, 3)
+    # The four extreme positions of the finest level, where borders matter.
+    last = res - 7
+    corners[0][:4] = [0, last, last * res, last * res + last]
+    offsets = [patch_offsets(size, transposed=transposed) for size in sizes]
+    image = noise(res)
+    found = descriptors(image, corners, offsets, PyramidBuffers(res, 40), transposed=transposed)
+    for size, level, corner, patches in zip(sizes, laplacian_pyramid(image), corners, found, strict=True):
+        for flat, patch in zip(corner, patches, strict=True):
+            y, x = divmod(int(flat), size)
+            expected = level[:, y : y + 7, x : x + 7]
+            shown = patch.reshape(3, 7, 7)
+            np.testing.assert_allclose(shown.swapaxes(1, 2) if transposed else shown, expected, atol=4e-5)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_up_under_a_patch_is_up_of_the_plane(data: st.DataObject) -> None:
+    size = data.draw(st.sampled_from([8, 16, 32]))
+    coarse = np.random.default_rng(size).normal(size=(3, size, size)).astype(np.float32)
+    y, x = data.draw(st.integers(0, 2 * size - 7)), data.draw(st.integers(0, 2 * size - 7))
+    found = up_patches(coarse, np.array([y]), np.array([x]), mirror_index(size))[0]
+    whole = np.stack([defined_up(plane) for plane in coarse])
+    np.testing.assert_allclose(found, whole[:, y : y + 7, x : x + 7], atol=1e-5)
+
+
+def test_centres_are_uniform_over_all_that_fit() -> None:
+    config = SwdConfig(patches=4000)
+    corners = np.concatenate([keyed_corners(config, "real", (16,), image)[0] for image in range(10)])
+    y, x = np.divmod(corners, 16)
+    counts = np.histogram2d(y, x, bins=(np.arange(11), np.arange(11)))[0]
+    assert counts.sum() == 40_000
+    chi_square = ((counts - 400) ** 2 / 400).sum()
+    assert chi_square < 149  # 99 degrees of freedom, p = 0.001
+
+
+def test_draws_are_keyed_by_seed_set_and_image_and_not_by_finer_levels() -> None:
+    config = SwdConfig()
+    base = keyed_corners(config, "real", (64, 32, 16), 7)
+    with_finer = keyed_corners(config, "real", (128, 64, 32, 16), 7)
+    for one, other in zip(base, with_finer[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(base[1], keyed_corners(config, "fake", (64, 32, 16), 7)[1])
+    assert not np.array_equal(base[1], keyed_corners(config, "real", (64, 32, 16), 8)[1])
+    assert not np.array_equal(base[1], keyed_corners(SwdConfig(seed=1), "real", (64, 32, 16), 7)[1])
+    assert not np.array_equal(base[0] % 64, base[1] % 32)
+
+
+def test_directions_have_unit_length_and_no_preferred_axis() -> None:
+    directions = keyed_directions(SwdConfig(), 64)
+    assert directions.shape == (512, 147)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-6)
+    assert abs(directions.mean()) < 5 / np.sqrt(directions.size * 147)
+    assert not np.array_equal(directions, keyed_directions(SwdConfig(), 32))
+
+
+@pytest.mark.parametrize("res", [8, 15, 17, 48, 100])
+def test_other_sizes_are_refused(res: int) -> None:
+    with pytest.raises(UsageError, match="power of two"):
+        level_sizes(res)
