@@ -66,7 +66,13 @@ def open_image_set(
             f"{where} is not a set of images: expected an HDF5 pyramid (.h5), a folder, a .zip, .npy or .npz"
         )
     opened.reopen = (name if name.startswith("/") else str(Path.cwd() / name), res, resizer)
-    return opened if n is None else opened.first(n)
+    if n is None:
+        return opened
+    try:
+        return opened.first(n)
+    except ImageSetError:
+        opened.close()
+        raise
 
 
 def as_image_set(

@@ -7,6 +7,7 @@ Accepted shapes, told apart by their sizes alone: (N, R, R), (N, 1, R, R), (N, 3
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -89,9 +90,9 @@ def open_npy(path: Path) -> FileRows:
     """Rows of an `.npy` file; ImageSetError for anything but a plain C-ordered array."""
     try:
         file = path.open("rb")
-        return _rows_of(file, str(path))
     except OSError as error:
         raise ImageSetError(f"cannot read {path}: {error}") from None
+    return _rows_of(file, str(path))
 
 
 def open_npz_member(path: Path, key: str | None) -> FileRows:
@@ -107,24 +108,43 @@ def open_npz_member(path: Path, key: str | None) -> FileRows:
             if key is None or key not in keys:
                 wanted = "several arrays" if key is None else f"no array {key!r}"
                 raise ImageSetError(f"{path} holds {wanted}; name one as {path}::KEY, KEY of {', '.join(keys)}")
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - handed on to FileRows
-            with archive.open(f"{key}.npy") as member:
-                while block := member.read(COPY_BYTES):
-                    file.write(block)
-            file.flush()
-    except (OSError, zipfile.BadZipFile) as error:
+            file = _inflated(archive, f"{key}.npy")
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ImageSetError(f"cannot read {path}: {error}") from None
     return _rows_of(file, f"{path}::{key}")
 
 
+def _inflated(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    """A member's bytes in an unnamed temporary file."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - handed on to FileRows
+    try:
+        with archive.open(name) as member:
+            while block := member.read(COPY_BYTES):
+                file.write(block)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def _rows_of(file: BinaryIO, name: str) -> FileRows:
-    """Parse the .npy header at the start of `file`."""
+    """Rows of the .npy that `file` holds from its start; closes it on any error."""
+    try:
+        return FileRows(file, name, *_npy_header(file, name))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], Any, int]:
+    """(shape, dtype, offset of the values) of a plain C-ordered array."""
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
+    except (ValueError, EOFError, OSError) as error:
         raise ImageSetError(f"{name} is not an .npy array: {error}") from None
     if dtype.hasobject:
         raise ImageSetError(f"{name} holds Python objects, which are not loaded; expected uint8 images")
@@ -132,7 +152,7 @@ def _rows_of(file: BinaryIO, name: str) -> FileRows:
         raise ImageSetError(f"{name} is in Fortran order; store it with numpy.ascontiguousarray")
     if not shape:
         raise ImageSetError(f"{name} is a single number, expected uint8 images")
-    return FileRows(file, name, shape, dtype, file.tell())
+    return shape, dtype, file.tell()
 
 
 class ArraySet(ImageSet):
@@ -143,6 +163,15 @@ class ArraySet(ImageSet):
     def __init__(self, rows: Rows, *, label: str, res: int | None, resizer: str | None) -> None:
         self.label = label
         self._rows = rows
+        try:
+            self._fit(res, resizer)
+        except ImageSetError:
+            rows.close()
+            raise
+
+    def _fit(self, res: int | None, resizer: str | None) -> None:
+        """Decide layout, number and side."""
+        rows, label = self._rows, self.label
         self._layout = _layout(rows, label)
         self.n = rows.shape[0]
         side = rows.shape[1 if self._layout in ("NHW", "NHWC") else 2]

@@ -1,6 +1,7 @@
 """Images of a folder (with its sub-folders) or of a zip archive, in the order of their sorted names."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from hashlib import sha256
 from io import BytesIO
@@ -37,6 +38,14 @@ class PictureSet(ImageSet):
         if self.kind == "zip":
             self._zip = _open_zip(path)
         self._lock = Lock()
+        try:
+            self._survey(path, res, resizer)
+        except BaseException:
+            self.close()
+            raise
+
+    def _survey(self, path: Path, res: int | None, resizer: str | None) -> None:
+        """Read all headers and decide number, channels and side."""
         self._names = self._list()
         self.n = len(self._names)
         if self.n == 0:
@@ -67,7 +76,7 @@ class PictureSet(ImageSet):
                 size = self._zip.getinfo(name).file_size
                 with self._lock:
                     data = self._zip.read(name) if size <= MAX_FILE_BYTES else b""
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
             raise ImageSetError(f"{self.label}: cannot read {name}: {error}") from None
         if size > MAX_FILE_BYTES:
             raise ImageSetError(f"{self.label}: {name} has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
