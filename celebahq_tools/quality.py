@@ -117,14 +117,16 @@ def level_score(level: Floats) -> float:
 
 
 def block_powers(level: Floats, window: Floats) -> Floats:
-    """Power spectra of the level's windowed blocks, means taken off: (blocks, cells) float32."""
+    """Power spectra of the level's windowed blocks: (blocks, cells) float32.
+
+    The window's own spectrum ends at one cycle per block, so a block's mean reaches no cell that is looked at.
+    """
     count = level.shape[0] // BLOCK
     whole = level[: count * BLOCK, : count * BLOCK]
-    blocks = whole.reshape(count, BLOCK, count, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
-    blocks = (blocks - blocks.mean(axis=(1, 2), keepdims=True)) * window
-    spectra = scipy.fft.rfft2(blocks)
+    blocks = whole.reshape(count, BLOCK, count, BLOCK).swapaxes(1, 2) * window
+    spectra = scipy.fft.rfft2(blocks, overwrite_x=True)
     powers: Floats = np.square(spectra.real) + np.square(spectra.imag)
-    return powers.reshape(len(blocks), -1)
+    return powers.reshape(count * count, -1)
 
 
 def peak_ratio(powers: Floats, whitening: Floats) -> float:
@@ -153,19 +155,22 @@ def _line_depth(profile: Floats) -> float:
 
 @functools.lru_cache(maxsize=1)
 def _analysis() -> _Analysis:
-    hann = np.hanning(BLOCK + 1)[:BLOCK]
+    # Symmetric about the block's middle, so that a mirrored picture scores the same.
+    hann = np.square(np.sin(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK))
     window = np.outer(hann, hann)
     window /= np.sqrt(np.square(window).sum())
     fy = np.fft.fftfreq(BLOCK, 1 / BLOCK)[:, None]
     fx = np.fft.rfftfreq(BLOCK, 1 / BLOCK)[None, :]
     radius = np.hypot(fy, fx).ravel()
     turn = np.pi / SECTORS
+    pairs = np.broadcast_to(np.where((fx > 0) & (fx < BLOCK / 2), 2.0, 1.0), (BLOCK, fx.size)).ravel()
     sector = np.floor(np.mod(np.arctan2(fy, fx).ravel() + turn / 2, np.pi) / turn)
     cells = np.zeros((radius.size, (len(BANDS) - 1) * SECTORS))
     for band, (low, high) in enumerate(itertools.pairwise(BANDS)):
         for direction in range(SECTORS):
             inside = (radius >= low) & (radius < high) & (sector == direction)
-            cells[inside, band * SECTORS + direction] = 1 / inside.sum()
-    peaks = (radius >= _PEAK_BANDS[0]) & (radius <= _PEAK_BANDS[1])
+            cells[inside, band * SECTORS + direction] = pairs[inside] / pairs[inside].sum()
+    once = ((fx > 0) | (fy > 0)).ravel()
+    peaks = (radius >= _PEAK_BANDS[0]) & (radius <= _PEAK_BANDS[1]) & once
     arrays = (window, cells, np.where(peaks, np.square(radius), 0))
     return _Analysis(*(array.astype(np.float32) for array in arrays))
