@@ -83,6 +83,14 @@ def measure_ms_ssim(
         raise ImageSetError(f"{images.label} has {images.res} pixels; MS-SSIM needs at least {MIN_SIDE}")
     chosen = choose_pairs(images.n, n=n, pairs=pairs, seed=seed)
     scores = pair_scores(images, chosen, jobs=jobs, progress=progress)
+    seconds = time.perf_counter() - started
+    return ms_ssim_result(images, scores, pairs=pairs, seed=seed, seconds=seconds, jobs=jobs)
+
+
+def ms_ssim_result(
+    images: ImageSet, scores: NDArray[np.float64], *, pairs: str, seed: int, seconds: float, jobs: int
+) -> Result:
+    """The result of `measure_ms_ssim` from the scores (P,) of pairs chosen by `choose_pairs`."""
     value, warnings = float(scores.mean()), []
     interval, error, spread = None, None, None
     if len(scores) > 1:
@@ -102,10 +110,10 @@ def measure_ms_ssim(
         warnings.append("one pair has no standard error; use more images")
     if len(scores) < PAPER_PAIRS:
         warnings.append(f"{len(scores)} pairs; published values use {PAPER_PAIRS}")
-    used = 2 * len(chosen)
+    used = 2 * len(scores)
     where = f"shuffled with seed {seed}" if pairs == RANDOM else "in order"
     settings: dict[str, Json] = {
-        "pairs": len(chosen),
+        "pairs": len(scores),
         "pairing": pairs,
         "weights": list(WEIGHTS),
         "window": WINDOW,
@@ -126,7 +134,7 @@ def measure_ms_ssim(
             sets={"set": images.stamp(used=used, selection=f"{used} of {images.n}, {where}")},
             seed=seed,
         ),
-        run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES),
+        run=run_stamp(seconds=seconds, jobs=jobs, packages=PACKAGES),
     )
 
 

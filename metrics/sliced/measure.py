@@ -1,7 +1,8 @@
 """From two image sets to a result: selection, statistics, distances, uncertainty."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from metrics.sliced.accumulator import MEMORY_BYTES
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import PAPER_IMAGES, REFERENCE, level_sizes
 from metrics.sliced.distance import Projections, sliced_distances
-from metrics.sliced.draws import FAKE, REAL, ReferenceDraws, keyed_directions
+from metrics.sliced.draws import FAKE, REAL, ReferenceDraws
 from metrics.sliced.gather import Gathering, gather
 from metrics.sliced.plan import SwdPlan
 from metrics.sliced.statistics import SwdStatistics
@@ -22,6 +23,7 @@ from metrics.sliced.uncertainty import (
     LevelDistances,
     block_count,
     block_values,
+    compare_statistics,
     confidence_interval,
     floor_distances,
     floor_slots,
@@ -50,7 +52,7 @@ def measure_swd(
 ) -> Result:
     """Sliced Wasserstein distance of two sets, or the noise floor of one.
 
-    cache   keeps the reals' statistics and floor between calls
+    cache   keeps the reals' statistics between calls
     dask    address of a scheduler whose workers read the images; the result is the same
     """
     started = time.perf_counter()
@@ -69,29 +71,84 @@ def measure_swd(
             return _floor_result(plan, real, floor, started, jobs)
         fakes = gather(fake, plan.numbers[FAKE], FAKE, how, meter, None)
         opened.append(fakes)
-        levels = _distances(plan, reals, fakes, reference, jobs, meter)
-        value = float(np.mean([level.scaled for level in levels]))
-        interval, intervals = None, {}
-        if blocks := block_count(config, plan.n):
-            cut = block_values(reals, fakes, blocks=blocks, jobs=jobs, step=meter.pairs)
-            interval = confidence_interval(cut, levels)
-            for column, level in enumerate(levels):
-                own = confidence_interval(cut[:, [column]], [level])
-                intervals[str(level.size)] = [own.low, own.high]
+        compared = _compare(plan, reals, fakes, reference, jobs, meter)
     finally:
         for statistics in opened:
             statistics.close()
     meter.finish()
+    return _result(plan, {REAL: real, FAKE: fake}, compared, floor, started, jobs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Compared:
+    """Distances per level and how sure they are; `level_intervals` side -> [low, high]."""
+
+    levels: list[LevelDistances]
+    interval: Interval | None
+    level_intervals: dict[str, list[float]]
+
+
+def swd_of_statistics(
+    plan: SwdPlan,
+    sets: Mapping[str, ImageSet],
+    reals: SwdStatistics,
+    fakes: SwdStatistics,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Result:
+    """The result of `measure_swd` from statistics that were gathered elsewhere (default protocol).
+
+    sets    'real' and 'fake': what the result names
+    reals   of the plan's reals in the plan's order; those that only the floor uses are forgotten
+    """
+    started = time.perf_counter()
+    meter = Meter(plan.work, progress)
+    floor = _floor(plan, reals, jobs, meter) if plan.floor else None
+    reals.keep_first(plan.n)
+    compared = _compare(plan, reals, fakes, None, jobs, meter)
+    meter.finish()
+    return _result(plan, dict(sets), compared, floor, started, jobs)
+
+
+def _compare(
+    plan: SwdPlan,
+    reals: SwdStatistics,
+    fakes: SwdStatistics,
+    reference: ReferenceDraws | None,
+    jobs: int,
+    meter: Meter,
+) -> _Compared:
+    levels = _distances(plan, reals, fakes, reference, jobs, meter)
+    interval, intervals = None, {}
+    if blocks := block_count(plan.config, plan.n):
+        cut = block_values(reals, fakes, blocks=blocks, jobs=jobs, step=meter.pairs)
+        interval = confidence_interval(cut, levels)
+        for column, level in enumerate(levels):
+            own = confidence_interval(cut[:, [column]], [level])
+            intervals[str(level.size)] = [own.low, own.high]
+    return _Compared(levels=levels, interval=interval, level_intervals=intervals)
+
+
+def _result(
+    plan: SwdPlan,
+    sets: dict[str, ImageSet | None],
+    compared: _Compared,
+    floor: NoiseFloor | None,
+    started: float,
+    jobs: int,
+) -> Result:
+    value = float(np.mean([level.scaled for level in compared.levels]))
     return Result(
         metric="swd",
         value=value,
         unit="mean over levels, x1e3",
-        levels={str(level.size): level.scaled for level in levels},
-        interval=interval,
+        levels={str(level.size): level.scaled for level in compared.levels},
+        interval=compared.interval,
         noise_floor=floor,
-        details={"level_intervals": intervals},
-        warnings=_warnings(plan, value, interval, floor),
-        protocol=_protocol(plan, {REAL: real, FAKE: fake}),
+        details={"level_intervals": compared.level_intervals},
+        warnings=_warnings(plan, value, compared.interval, floor),
+        protocol=_protocol(plan, sets),
         run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES),
     )
 
@@ -105,18 +162,14 @@ def _distances(
     meter: Meter,
 ) -> list[LevelDistances]:
     """The comparison itself, level by level from the finest."""
+    if reference is None:
+        return compare_statistics(reals, fakes, jobs=jobs, step=meter.pairs)
+    # Float32 moments load whole levels, so they come before the projections take their memory.
+    moments = {size: (reals.reference_moments(size), fakes.reference_moments(size)) for size in reals.sizes}
     levels, projections = [], Projections()
-    for size in reals.sizes:
-        if reference is None:
-            directions = keyed_directions(plan.config, size)
-            sides = reals.side(size), fakes.side(size)
-        else:
-            directions = reference.directions()
-            sides = (
-                reals.side(size, moments=reals.reference_moments(size)),
-                fakes.side(size, moments=fakes.reference_moments(size)),
-            )
-        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=meter.pairs)
+    for size, (of_reals, of_fakes) in moments.items():
+        sides = reals.side(size, moments=of_reals), fakes.side(size, moments=of_fakes)
+        values = sliced_distances(*sides, reference.directions(), jobs=jobs, projections=projections, step=meter.pairs)
         levels.append(LevelDistances(size=size, values=values))
     return levels
 

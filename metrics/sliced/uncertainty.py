@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.errors import BatchError
 from metrics.protocol import Interval
 from metrics.sliced.config import SwdConfig
 from metrics.sliced.distance import Projections, Step, sliced_distances
@@ -50,6 +51,24 @@ class LevelDistances:
         if len(self.values) < 2:
             return 0.0
         return SCALE**2 * float(self.values.var(ddof=1)) / len(self.values)
+
+
+def compare_statistics(
+    real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1, step: Step | None = None
+) -> list[LevelDistances]:
+    """Distances of two sets level by level from the finest, by the default protocol.
+
+    Raises BatchError for sets of different configuration or resolution, or unequal n.
+    """
+    if (real.config, real.res) != (fake.config, fake.res):
+        raise BatchError("the two sets' descriptors were drawn with other parameters or sizes")
+    levels, projections = [], Projections()
+    for size in real.sizes:
+        directions = keyed_directions(real.config, size)
+        sides = real.side(size), fake.side(size)
+        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=step)
+        levels.append(LevelDistances(size=size, values=values))
+    return levels
 
 
 def extra_directions(config: SwdConfig, sizes: tuple[int, ...]) -> dict[int, NDArray[np.float32]]:

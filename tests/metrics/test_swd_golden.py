@@ -36,9 +36,8 @@ def test_reference_protocol_equals_the_authors_script(case: dict[str, Any]) -> N
     np.testing.assert_allclose([*result.levels.values(), result.value], case["swd_x1e3"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("case", ["blur32"], indirect=True)
 def test_reference_depends_on_the_batch_and_default_does_not(case: dict[str, Any]) -> None:
-    if case["name"] != "blur32":
-        pytest.skip("one case is enough")
     values = {
         protocol: [
             metrics.swd(

@@ -15,8 +15,9 @@ from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import SwdConfig, level_sizes
 from metrics.sliced.distance import sliced_distances
 from metrics.sliced.draws import FAKE, REAL, ReferenceDraws, keyed_directions
-from metrics.sliced.measure import measure_swd
+from metrics.sliced.measure import measure_swd, swd_of_statistics
 from metrics.sliced.plan import plan_swd
+from metrics.sliced.uncertainty import compare_statistics
 from metrics.sources import ImageSet, as_image_set
 
 VALUE_ONLY = SwdConfig(interval_blocks=0)
@@ -292,3 +293,22 @@ def test_a_set_of_ones_own_can_be_measured(natural_images: Any) -> None:
 
     found = value(natural_images(20, 16), Generated())
     assert found == value(natural_images(20, 16), natural_images(20, 16, seed=1))
+
+
+def test_statistics_gathered_elsewhere_give_the_result(natural_images: Any) -> None:
+    real, fake = natural_images(140, 32), natural_images(70, 32, seed=1)
+    sets = {REAL: as_image_set(real), FAKE: as_image_set(fake)}
+    plan = plan_swd(sets[REAL], sets[FAKE], config=SwdConfig(), n=70)
+    gathered = []
+    for role, images in sets.items():
+        numbers = plan.numbers[role]
+        with SwdAccumulator(res=32, n=len(numbers), role=role, config=plan.config) as accumulator:
+            order = np.random.default_rng(0).permutation(len(numbers))
+            for some in np.array_split(order, 5):
+                accumulator.feed(images.read(numbers[some]), numbers=numbers[some], slots=some)
+            gathered.append(accumulator.finish())
+    assert stable(swd_of_statistics(plan, sets, *gathered)) == stable(metrics.swd(real, fake, n=70))
+    other = SwdAccumulator(res=32, n=1, role=FAKE, config=SwdConfig(seed=1))
+    other.feed(fake[:1])
+    with pytest.raises(metrics.errors.BatchError, match="other parameters"):
+        compare_statistics(gathered[0], other.finish())
