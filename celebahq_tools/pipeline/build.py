@@ -109,6 +109,7 @@ def _fill(
         chosen, left_out = select(found.candidates, config.keep)
         if not chosen:
             _write_rejects(paths, found.rejects)
+            _clean_up(paths)
             raise CelebAHQError(_nothing_accepted(job, found.rejects, paths))
         plan = plan_digest(digest, chosen)
         _prepare_partial(job, config, chosen, paths, digest, plan)

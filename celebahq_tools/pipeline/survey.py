@@ -40,6 +40,7 @@ def survey(
     Raises FormatError if the plan on the disk belongs to another build, CelebAHQError at the first reject
     when `options.strict` is set.
     """
+    refuse_if_strict(load_plan(paths, digest).rejects, options)
     known = _known_lines(paths, digest)
     missing = [task for task in tasks if task.file not in known]
     done = len(tasks) - len(missing)
@@ -57,9 +58,7 @@ def survey(
                     refuse_if_strict([result.reject], options)
             if plan.sync_is_due:
                 plan.sync()
-    surveyed = load_plan(paths, digest)
-    refuse_if_strict(surveyed.rejects, options)
-    return surveyed
+    return load_plan(paths, digest)
 
 
 def load_plan(paths: BuildPaths, digest: str) -> SurveyResult:

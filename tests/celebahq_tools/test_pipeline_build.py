@@ -16,6 +16,7 @@ from PIL import Image
 from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.errors import BusyError, CelebAHQError, DiskSpaceError, FormatError, UsageError
 from celebahq_tools.pipeline import build as build_module
+from celebahq_tools.pipeline import workers
 from celebahq_tools.pipeline.build import BuildSummary, build_pyramid
 from celebahq_tools.pipeline.job import Job, face_job, images_job
 from celebahq_tools.pipeline.lock import output_lock
@@ -105,8 +106,11 @@ def test_jobs_and_cluster_make_the_same_file(tmp_path: Path, make_celeba: MakeCe
     assert not (tmp_path / "dask.shards").exists()
 
 
-def test_an_unreachable_cluster_is_named(tmp_path: Path, make_celeba: MakeCelebA) -> None:
+def test_an_unreachable_cluster_is_named(
+    tmp_path: Path, make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "CONNECT_TIMEOUT_SEC", 0.5)
     with pytest.raises(CelebAHQError, match="no scheduler answers there"):
         build(make_celeba(1), tmp_path / "out.h5", dask="tcp://127.0.0.1:1")
 
