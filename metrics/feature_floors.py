@@ -70,7 +70,7 @@ def precision_floor(real: FeatureSet, layer: str, fake_n: int, neighbours: int, 
     first, second = _disjoint(real, layer, size, seed)
     radii = pr_core.squared_radii(first, neighbours=neighbours)
     return NoiseFloor(
-        value=float(pr_core.inside_manifold(second, first, radii).mean()),
+        value=float(pr_core.inside_manifolds(second, first, None, radii)[0].mean()),
         n=size,
         scaled=1.0,
         method="precision of one random part of the real set against another: what perfect images would reach",

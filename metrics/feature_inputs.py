@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.errors import ImageSetError, UnlikeProtocolsError, UsageError
+from metrics.errors import CacheError, ImageSetError, UnlikeProtocolsError, UsageError
 from metrics.extractors import open_extractor
 from metrics.extractors.base import Extractor, ExtractorStamp, Precision, check_layers
 from metrics.feature_results import Side, stamp_differences
@@ -284,8 +284,9 @@ def _from_images(
     if statistics and role == "real" and config.stats_cache is not None:
         stamp = images.stamp(used=images.n if indices is None else len(indices), selection=selection)
         cached = cached_statistics_path(config.stats_cache, stamp, extractor.stamp, layers[0], seed=config.seed)
-        if cached.is_file():
-            return load_statistics(cached)
+        kept = _load_cached(cached, stamp.fingerprint)
+        if kept is not None:
+            return kept
     features: FeatureSet = extract_features(
         images,
         extractor,
@@ -298,6 +299,19 @@ def _from_images(
         progress=progress_for(images.label),
     )
     if cached is not None:
-        kept: FeatureStatistics = statistics_of(features, layers[0], seed=config.seed)
-        save_statistics(kept, cached)
+        save_statistics(statistics_of(features, layers[0], seed=config.seed), cached)
     return features
+
+
+def _load_cached(path: Path, fingerprint: str) -> FeatureStatistics | None:
+    """The cached statistics, or None; a damaged file or one of other images is removed and counts as none."""
+    if not path.is_file():
+        return None
+    try:
+        found = load_statistics(path)
+    except CacheError:
+        found = None
+    if found is None or found.images.fingerprint != fingerprint:
+        path.unlink(missing_ok=True)
+        return None
+    return found

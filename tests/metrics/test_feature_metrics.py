@@ -255,6 +255,12 @@ def test_statistics_of_reals_are_cached_and_used(pair: dict[str, str], tmp_path:
     one, two = (fid_result(found["real"], found["fake"]) for found in (first, second))
     assert one.value == pytest.approx(two.value, rel=1e-12)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+    (entry,) = (tmp_path / "cache").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-50])
+    passes.clear()
+    gather(pair, config, needs=(FEATURES,), statistics=True, progress_for=note)
+    assert pair["real"] in passes
+    assert load_statistics(entry).images.n == 300
     other_n = replace(config, n_real=100)
     gather(pair, other_n, needs=(FEATURES,), statistics=True)
     assert len(list((tmp_path / "cache").iterdir())) == 2
@@ -280,3 +286,25 @@ def test_refusals_come_before_the_first_pass(pair: dict[str, str], tmp_path: Pat
             gather(paths, config, needs=(FEATURES,), progress_for=never)
     with pytest.raises(UsageError, match="batch is 0"):
         FeatureConfig(batch=0)
+
+
+def test_what_is_done_to_images_moves_the_metrics_the_right_way() -> None:
+    rng = np.random.default_rng(0)
+    clean, other = pictures(300), pictures(300, 1)
+    noise = rng.normal(size=other.shape)
+    noisy = [np.clip(other + level * noise, 0, 255).astype(np.uint8) for level in (0, 25, 80)]
+    dull = [(128 + share * (other - 128.0)).astype(np.uint8) for share in (1, 0.8, 0.5)]
+    few_modes = pictures(300, 2)[np.arange(300) % 5]
+
+    def measured(images: np.ndarray) -> FeatureSet:
+        return extract_features(as_image_set(images), _tiny())
+
+    real = measured(clean)
+    for series in (noisy, dull):
+        fids = [fid_result(real, measured(images), floor=False).value for images in series]
+        kids = [kid_result(real, measured(images), subsets=10, subset_size=150, floor=False).value for images in series]
+        assert fids[0] < fids[1] < fids[2]
+        assert kids[0] < kids[1] < kids[2]
+    good, dropped = (precision_recall_result(real, measured(images), floor=False) for images in (other, few_modes))
+    assert dropped.details["recall"] < good.details["recall"] / 2
+    assert precision_recall_result(real, measured(noisy[2]), floor=False).value < good.value

@@ -1,9 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from metrics import prdc
 from metrics.errors import BatchError
-from metrics.prdc import inside_manifold, precision_recall, squared_radii
+from metrics.prdc import inside_manifolds, precision_recall, squared_radii
 
 
 def draw(n: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -35,13 +37,12 @@ def test_radii_equal_scikit_learns() -> None:
     np.testing.assert_allclose(np.sqrt(squared_radii(x)), distances[:, 3], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(7, 5), (64, 3), (1, 1000), (13, 13)])
-def test_tiles_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, rows: int, columns: int) -> None:
+@pytest.mark.parametrize("tile", [1, 2, 7, 64, 119])
+def test_tiles_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     real, fake = draw(120, 4, 0), draw(100, 4, 1, 0.4)
     whole = precision_recall(real, fake)
     radii = squared_radii(real)
-    monkeypatch.setattr(prdc, "TILE_ROWS", rows)
-    monkeypatch.setattr(prdc, "TILE_COLUMNS", columns)
+    monkeypatch.setattr(prdc, "TILE", tile)
     assert precision_recall(real, fake) == whole
     np.testing.assert_allclose(squared_radii(real), radii, rtol=1e-12)
 
@@ -52,7 +53,7 @@ def test_a_set_covers_itself_and_duplicates_have_radius_zero() -> None:
     assert (found.precision, found.recall) == (1, 1)
     twice = np.repeat(x[:20], 5, axis=0)
     np.testing.assert_array_equal(squared_radii(twice), 0)
-    assert inside_manifold(twice, twice, squared_radii(twice)).all()
+    assert inside_manifolds(twice, twice, None, squared_radii(twice))[0].all()
 
 
 def test_direction() -> None:
@@ -77,8 +78,9 @@ def test_order_of_images_does_not_matter() -> None:
     assert precision_recall(real, fake) == precision_recall(real[::-1].copy(), np.roll(fake, 40, axis=0))
 
 
-def test_progress_ends_at_its_total() -> None:
+def test_progress_ends_at_its_total(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(prdc, "TILE", 8)
     precision_recall(draw(20, 3, 0), draw(30, 3, 1), progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] == len(seen)
 
@@ -94,3 +96,13 @@ def test_progress_ends_at_its_total() -> None:
 def test_bad_input_is_refused(real: np.ndarray, fake: np.ndarray, message: str) -> None:
     with pytest.raises(BatchError, match=message):
         precision_recall(real, fake)
+
+
+def test_memory_is_bounded_by_the_features_and_a_few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prdc, "TILE", 100)
+    real, fake = draw(3000, 4, 0), draw(3000, 4, 1)
+    tracemalloc.start()
+    precision_recall(real, fake)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000 * 3000 * 8 / 50

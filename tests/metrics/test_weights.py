@@ -167,17 +167,18 @@ def test_the_published_file_is_named_by_its_hash() -> None:
     assert INCEPTION_2015.url.endswith(INCEPTION_2015.name)
 
 
-def stored(value: Any) -> WeightsBytes:
+def stored(value: Any, *, zipped: bool = True) -> WeightsBytes:
     buffer = io.BytesIO()
-    torch.save(value, buffer)
+    torch.save(value, buffer, _use_new_zipfile_serialization=zipped)
     return WeightsBytes(path=Path("some.pth"), data=buffer.getvalue(), sha256="0", standard=False)
 
 
 EXPECTED = {"a.weight": torch.zeros(2, 3), "a.bias": torch.zeros(2), "count": torch.tensor(0)}
 
 
-def test_a_state_dict_of_the_right_keys_and_shapes_is_loaded() -> None:
-    loaded = load_state_dict(stored({**EXPECTED, "a.bias": torch.ones(2)}), EXPECTED)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_of_the_right_keys_and_shapes_is_loaded(zipped: bool) -> None:
+    loaded = load_state_dict(stored({**EXPECTED, "a.bias": torch.ones(2)}, zipped=zipped), EXPECTED)
     assert loaded["a.bias"].tolist() == [1, 1]
 
 
