@@ -24,8 +24,8 @@ Floats = NDArray[np.float32]
 
 BLOCK = 16
 """Side of the blocks a level is divided into, pixels."""
-MIN_LEVEL = 64
-"""The coarsest level: 4 x 4 blocks."""
+MIN_LEVEL = 128
+"""The coarsest level: 64 blocks; the quietest tenth of fewer is a matter of chance."""
 BANDS = (3.0, 4.6, 7.01)
 """Limits of the two half octaves, cycles per block (0.19 to 0.44 cycles per pixel)."""
 SECTORS = 4
@@ -37,8 +37,10 @@ QUIET_QUANTILE = 0.1
 """The quietest blocks: what is in them is in the whole picture, as noise and screens are and detail is not."""
 QUIET_FACTOR = 2.0
 """How many times the quiet power is taken off the signal."""
-HAZE_FACTOR = 30.0
-"""A thirtieth of the signal's power in the quietest blocks costs one bit."""
+HAZE_FACTOR = 50.0
+"""A fiftieth of the signal's power in the quietest blocks costs one bit ..."""
+HAZE_FLOOR = 80.0
+"""... of the signal's power and this, so that grain below about a gray level costs little in smooth pictures."""
 PEAK_RATIO = 16.0
 """A frequency this many times the median of the (whitened) spectrum costs one bit."""
 GRID_DEPTH = 0.1
@@ -68,9 +70,9 @@ class _Analysis(NamedTuple):
 def quality_score(image: NDArray[np.uint8]) -> float:
     """Score of one picture, in bits; higher is better.
 
-    image (3, R, R) uint8 RGB, R >= 16. Comparable between pictures of one resolution; at R/2 the same picture
-    scores what it does at R but for the detail of the finest octave. A sharp, clean 1024² portrait reaches
-    about 15, one magnified from 128² about 5, noise and screens less than 0.
+    image (3, R, R) uint8 RGB, R >= 16. Comparable between pictures of one resolution; from R = 256 up, the same
+    picture at R/2 scores what it does at R less the finest octave. At 1024² a sharp portrait has about 12 bits,
+    one magnified from 88² about 4, a blank picture 0; noise and screens bring it below 0.
     Raises PictureError 'bad-pixels', UsageError below 16 pixels.
     """
     if image.ndim != 3 or image.shape[0] != 3 or image.shape[1] != image.shape[2] or image.dtype != np.uint8:
@@ -112,7 +114,7 @@ def level_score(level: Floats) -> float:
     sectors = np.maximum(everywhere - QUIET_FACTOR * quiet[:, None], _TINY_POWER)
     signal = 1 / (1 / sectors).mean(axis=1)
     detail = np.log2(1 + signal / VISIBLE_POWER).mean()
-    haze = np.log2(1 + HAZE_FACTOR * quiet / (signal + 1)).mean()
+    haze = np.log2(1 + HAZE_FACTOR * quiet / (signal + HAZE_FLOOR)).mean()
     return float(detail - haze - np.log2(1 + peak_ratio(powers, analysis.whitening) / PEAK_RATIO))
 
 
