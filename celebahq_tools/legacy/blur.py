@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from celebahq_tools.legacy.compiled import compiled, compiled_estimate
 from celebahq_tools.legacy.kernels import TAP_BLOCK
 
-BLOCK_COLUMNS = 64
+BLOCK_COLUMNS = 128
 """Columns of the picture whose vertical blur is computed together; h of them in double fit the L2 cache."""
 
-FUSED_SLACK = 1e-10
-"""Bounds the difference between a blurred value summed with and without fused multiply-add: twice (2 R + 2)
-roundings of at most 2^-53 * 255, some 1e-11 for R = 200."""
+ROUNDING = 2.0**-53
+"""Largest relative error of one operation in double. Samples and weights are not negative, so that a sum of R
+pairs is off by at most 2 R + 2 of these of its own value, with or without fused multiply-add."""
 
-SHORT_SPAN = 4
-"""Shorter runs of pixels are summed one by one."""
+LONG_RUN = 16
+"""Runs of so many pixels are summed as vectors, shorter ones pixel by pixel."""
 
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
@@ -81,25 +81,43 @@ def add_pairs(
 
 
 @compiled_estimate
-def add_pairs_fused(
-    total: F64, a0: F64, b0: F64, a1: F64, b1: F64, a2: F64, b2: F64, a3: F64, b3: F64, weight: F64, k: int
-) -> None:
-    """`add_pairs` with fused multiply-add: off by less than FUSED_SLACK at the end."""
+def add_pairs_two_rows(total: F64, above: F64, block: F64, rows: I64, low: int, high: int, weight: F64, k: int) -> None:
+    """`add_pairs` for two neighbouring lines, which share most of what they read, with fused multiply-add.
+
+    total, above  sums of the first and of the second line
+    low, high     positions in `rows` of the first line's pair at distance k
+    """
     w0, w1, w2, w3 = weight[k], weight[k - 1], weight[k - 2], weight[k - 3]
+    a0, a1, a2 = block[rows[low]], block[rows[low + 1]], block[rows[low + 2]]
+    a3, a4 = block[rows[low + 3]], block[rows[low + 4]]
+    b0, b1, b2 = block[rows[high]], block[rows[high - 1]], block[rows[high - 2]]
+    b3, c1 = block[rows[high - 3]], block[rows[high + 1]]
     for i in range(total.shape[0]):
         value = total[i] + (a0[i] + b0[i]) * w0
         value = value + (a1[i] + b1[i]) * w1
         value = value + (a2[i] + b2[i]) * w2
         total[i] = value + (a3[i] + b3[i]) * w3
+        value = above[i] + (a1[i] + c1[i]) * w0
+        value = value + (a2[i] + b0[i]) * w1
+        value = value + (a3[i] + b1[i]) * w2
+        above[i] = value + (a4[i] + b2[i]) * w3
 
 
 @compiled
-def blur_pixel(line: F64, at: int, weight: F64) -> float:
-    """The blur at one position of an extended line."""
-    value: float = line[at] * weight[0]
-    for k in range(weight.shape[0] - 1, 0, -1):
-        value = value + (line[at - k] + line[at + k]) * weight[k]
-    return value
+def blur_pixels(line: F64, x: I64, weight: F64, out: F32) -> None:
+    """Horizontal pass at four padded columns `x`, anywhere in the line: four sums that do not wait for another."""
+    radius = weight.shape[0] - 1
+    p0, p1, p2, p3 = x[0] + radius, x[1] + radius, x[2] + radius, x[3] + radius
+    v0, v1 = line[p0] * weight[0], line[p1] * weight[0]
+    v2, v3 = line[p2] * weight[0], line[p3] * weight[0]
+    for k in range(radius, 0, -1):
+        w = weight[k]
+        v0 = v0 + (line[p0 - k] + line[p0 + k]) * w
+        v1 = v1 + (line[p1 - k] + line[p1 + k]) * w
+        v2 = v2 + (line[p2 - k] + line[p2 + k]) * w
+        v3 = v3 + (line[p3 - k] + line[p3 + k]) * w
+    out[x[0]], out[x[1]] = np.float32(v0), np.float32(v1)
+    out[x[2]], out[x[3]] = np.float32(v2), np.float32(v3)
 
 
 @compiled
@@ -113,43 +131,42 @@ def vertical_pixel(block: F64, column: int, rows: I64, at: int, weight: F64) -> 
 
 @compiled
 def round_row(total: F64, slack: float, out: F32) -> int:
-    """Round (n,) to float32 and count the values that `slack` would round otherwise."""
+    """Round (n,) to float32 and count the values that a relative error of `slack` could round otherwise."""
     open_count: int = 0
     for i in range(total.shape[0]):
         out[i] = np.float32(total[i])
-        open_count += int(np.float32(total[i] - slack) != np.float32(total[i] + slack))
+        open_count += int(np.float32(total[i] * (1 - slack)) != np.float32(total[i] * (1 + slack)))
     return open_count
 
 
 @compiled
-def blur_column_block(block: F64, rows: I64, weight: F64, wanted: Bool, out: F32) -> None:
-    """Vertical pass of (h, n) double where `wanted` (H,): out (H, n) float32."""
+def blur_column_block(block: F64, rows: I64, weight: F64, wanted: Bool, column: int, out: F32) -> None:
+    """Vertical pass of (h, n) double where `wanted` (H,), to the columns from `column` on: out (H, w) float32."""
     radius = weight.shape[0] - 1
-    total = np.empty(block.shape[1], dtype=np.float64)
-    for y in range(wanted.shape[0]):
+    height = wanted.shape[0]
+    # Both sums may be off, and the bounds are rounded, too.
+    slack = (4 * radius + 8) * ROUNDING
+    total = np.empty((2, block.shape[1]), dtype=np.float64)
+    y = 0
+    while y < height:
         if not wanted[y]:
+            y += 1
             continue
-        at = y + radius
-        start_row(total, block[rows[at]], weight[0])
+        # A line alone is summed together with a neighbour, whose sum is left unused.
+        first = min(y, height - 2)
+        at = first + radius
+        start_row(total[0], block[rows[at]], weight[0])
+        start_row(total[1], block[rows[at + 1]], weight[0])
         for k in range(radius, 0, -TAP_BLOCK):
-            add_pairs_fused(
-                total,
-                block[rows[at - k]],
-                block[rows[at + k]],
-                block[rows[at - k + 1]],
-                block[rows[at + k - 1]],
-                block[rows[at - k + 2]],
-                block[rows[at + k - 2]],
-                block[rows[at - k + 3]],
-                block[rows[at + k - 3]],
-                weight,
-                k,
-            )
-        row = out[y]
-        if round_row(total, FUSED_SLACK, row) > 0:
-            for i in range(total.shape[0]):
-                if np.float32(total[i] - FUSED_SLACK) != np.float32(total[i] + FUSED_SLACK):
-                    row[i] = np.float32(vertical_pixel(block, i, rows, at, weight))
+            add_pairs_two_rows(total[0], total[1], block, rows, at - k, at + k, weight, k)
+        for j in range(2):
+            if wanted[first + j]:
+                row = out[first + j, column : column + block.shape[1]]
+                if round_row(total[j], slack, row) > 0:
+                    for i in range(row.shape[0]):
+                        if np.float32(total[j, i] * (1 - slack)) != np.float32(total[j, i] * (1 + slack)):
+                            row[i] = np.float32(vertical_pixel(block, i, rows, at + j, weight))
+        y = first + 2
 
 
 @compiled
@@ -158,10 +175,6 @@ def blur_span(line: F64, first: int, last: int, weight: F64, total: F64, out: F3
     radius = weight.shape[0] - 1
     n = last - first
     at = first + radius
-    if n < SHORT_SPAN:
-        for i in range(n):
-            out[first + i] = np.float32(blur_pixel(line, at + i, weight))
-        return
     part = total[:n]
     start_row(part, line[at : at + n], weight[0])
     for k in range(radius, 0, -TAP_BLOCK):
@@ -183,6 +196,41 @@ def blur_span(line: F64, first: int, last: int, weight: F64, total: F64, out: F3
 
 
 @compiled
+def blur_row(source: F32, columns: I64, weight: F64, wanted: Bool, line: F64, total: F64, out: F32) -> None:
+    """Horizontal pass of one row at the columns `wanted` (W,): long runs at once, the others four by four."""
+    width = wanted.shape[0]
+    radius = weight.shape[0] - 1
+    single = np.empty(4, dtype=np.int64)
+    waiting = 0
+    loaded = 0
+    x = 0
+    while x < width:
+        if not wanted[x]:
+            x += 1
+            continue
+        end = x + 1
+        while end < width and wanted[end]:
+            end += 1
+        for i in range(max(loaded, x), end + 2 * radius):
+            line[i] = source[columns[i]]
+        loaded = end + 2 * radius
+        if end - x >= LONG_RUN:
+            blur_span(line, x, end, weight, total, out)
+        else:
+            for i in range(x, end):
+                single[waiting] = i
+                waiting += 1
+                if waiting == 4:
+                    blur_pixels(line, single, weight, out)
+                    waiting = 0
+        x = end
+    if waiting > 0:
+        for i in range(waiting, 4):
+            single[i] = single[0]
+        blur_pixels(line, single, weight, out)
+
+
+@compiled
 def mark_blocks(wanted: Bool, columns: I64, radius: int, out: Bool) -> None:
     """Which blocks of picture columns the horizontal pass of `wanted` (H, W) reads: out (H, blocks)."""
     height, width = wanted.shape
@@ -197,36 +245,35 @@ def mark_blocks(wanted: Bool, columns: I64, radius: int, out: Bool) -> None:
 
 
 @compiled
-def blur_where(plane: U8, rows: I64, columns: I64, weight: F64, wanted: Bool, out: F32) -> None:
-    """Blur one channel (h, w) at the padded pixels `wanted` (H, W): out (H, W) float32, the rest untouched."""
+def blur_where(
+    plane: U8, rows: I64, columns: I64, weight: F64, wanted: Bool, vertical: F32, done: Bool, out: F32
+) -> None:
+    """Blur one channel (h, w) at the padded pixels `wanted` (H, W): out (H, W) float32, the rest untouched.
+
+    vertical, done  (H, w) float32 and (H, blocks): the vertical pass and where it has been made; both are kept
+                    for further calls with other pixels. H is at least 2.
+    """
     height, width = wanted.shape
-    columns_count = plane.shape[1]
     radius = weight.shape[0] - 1
-    blocks = (columns_count + BLOCK_COLUMNS - 1) // BLOCK_COLUMNS
-    marks = np.zeros((height, blocks), dtype=np.bool_)
+    marks = np.zeros(done.shape, dtype=np.bool_)
     mark_blocks(wanted, columns, radius, marks)
-    vertical = np.empty((height, columns_count), dtype=np.float32)
-    for b in range(blocks):
+    for b in range(done.shape[1]):
         first = b * BLOCK_COLUMNS
-        last = min(first + BLOCK_COLUMNS, columns_count)
-        block = plane[:, first:last].astype(np.float64)
-        blur_column_block(block, rows, weight, marks[:, b], vertical[:, first:last])
+        last = min(first + BLOCK_COLUMNS, plane.shape[1])
+        fresh = marks[:, b] & ~done[:, b]
+        if fresh.any():
+            # A slice of columns is not contiguous, which keeps loops from being vectorised.
+            block = np.ascontiguousarray(plane[:, first:last].astype(np.float64))
+            blur_column_block(block, rows, weight, fresh, first, vertical)
+            done[:, b] |= fresh
     line = np.empty(columns.shape[0], dtype=np.float64)
     total = np.empty(width, dtype=np.float64)
     for y in range(height):
-        loaded = False
-        x = 0
-        while x < width:
-            if not wanted[y, x]:
-                x += 1
-                continue
-            end = x + 1
-            while end < width and wanted[y, end]:
-                end += 1
-            if not loaded:
-                source = vertical[y]
-                for i in range(columns.shape[0]):
-                    line[i] = source[columns[i]]
-                loaded = True
-            blur_span(line, x, end, weight, total, out[y])
-            x = end
+        if wanted[y].any():
+            blur_row(vertical[y], columns, weight, wanted[y], line, total, out[y])
+
+
+def vertical_buffers(plane: U8, height: int) -> tuple[F32, Bool]:
+    """Empty `vertical` and `done` for `blur_where` of one channel padded to `height`."""
+    blocks = -(-plane.shape[1] // BLOCK_COLUMNS)
+    return np.empty((height, plane.shape[1]), dtype=np.float32), np.zeros((height, blocks), dtype=np.bool_)

@@ -6,7 +6,7 @@ Only there, and at the few samples that decide the median, is the Gaussian compu
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.legacy.blur import blur_where, extended_lines, filled_weights, same_lines
+from celebahq_tools.legacy.blur import blur_where, extended_lines, filled_weights, same_lines, vertical_buffers
 from celebahq_tools.legacy.compiled import compiled
 from celebahq_tools.legacy.median import (
     MIX_SLACK,
@@ -75,13 +75,14 @@ def pad_compiled(pixels: U8, padding: Padding, spans: I64 | None = None) -> U8:
         )
         estimate = estimate_blur(plane, rows, columns, weight, estimate_step(padding.sigma))
         blur = np.zeros((height, width), dtype=np.float32)
+        buffers = vertical_buffers(plane, height)
         wanted = np.zeros((height, width), dtype=np.bool_)
 
         candidates = median_candidates(frame, estimate, height * width // CANDIDATE_PART)
         if candidates is None:
             candidates = _all_samples(height, width)
         mark_points(candidates.y, candidates.x, row_of, column_of, across, down, wanted)
-        blur_where(plane, rows, columns, weight, wanted, blur)
+        blur_where(plane, rows, columns, weight, wanted, *buffers, blur)
         median = _median(frame, blur, row_of, column_of, candidates)
 
         wanted[:] = False
@@ -89,8 +90,8 @@ def pad_compiled(pixels: U8, padding: Padding, spans: I64 | None = None) -> U8:
         lines = (frame.wide, frame.rows, across, down)
         grid = (estimate.grid, estimate.step, estimate.mix, estimate.bound)
         fade_estimated(*lines, *grid, row_of, column_of, spans, median, out[channel], doubtful, wanted)
-        blur_where(plane, rows, columns, weight, wanted, blur)
-        fade_exactly(*lines, blur, row_of, column_of, doubtful, median, out[channel])
+        blur_where(plane, rows, columns, weight, wanted, *buffers, blur)
+        fade_exactly(*lines, blur, row_of, column_of, spans, doubtful, median, out[channel])
     return out
 
 
@@ -175,7 +176,7 @@ def fade_estimated(
         first, last = spans[y, 0], spans[y, 1]
         if first >= last:
             continue
-        estimate_row(y, wide, rows, across, down, grid, step, mix, row)
+        estimate_row(y, first, last, wide, rows, across, down, grid, step, mix, row)
         marks = doubtful[y, first:last]
         count = fade_estimated_row(
             row[first:last], across[first:last], down[y], bound, median, out[y, first:last], marks
@@ -196,6 +197,7 @@ def fade_exactly(
     blur: F32,
     row_of: I64,
     column_of: I64,
+    spans: I64,
     doubtful: Bool,
     median: float,
     out: U8,
@@ -203,8 +205,8 @@ def fade_exactly(
     """Finish the doubtful pixels from the exact blur."""
     zero, one, three, most = np.float32(0), np.float32(1), np.float32(3), np.float32(255)
     middle = np.float32(median)
-    for y in range(doubtful.shape[0]):
-        for x in range(doubtful.shape[1]):
+    for y in range(spans.shape[0]):
+        for x in range(spans[y, 0], spans[y, 1]):
             if doubtful[y, x]:
                 m = one - min(across[x], down[y])
                 pixel = np.float32(wide[rows[y], x])
