@@ -74,11 +74,14 @@ class FileRows:
     def read(self, indices: NDArray[np.integer]) -> NDArray[Any]:
         """Rows at `indices`."""
         out = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        for target, index in zip(out, indices, strict=True):
-            data = os.pread(self._file.fileno(), self._row_bytes, self._offset + int(index) * self._row_bytes)
-            if len(data) != self._row_bytes:
-                raise ImageSetError(f"{self._name}: row {index} cannot be read whole")
-            target[...] = np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+        bytes_of = out.reshape(len(indices), -1).view(np.uint8)
+        for row, index in zip(bytes_of, indices, strict=True):
+            view, offset = row.data, self._offset + int(index) * self._row_bytes
+            while len(view):
+                done = os.preadv(self._file.fileno(), [view], offset)
+                if done <= 0:
+                    raise ImageSetError(f"{self._name}: row {index} cannot be read whole")
+                view, offset = view[done:], offset + done
         return out
 
     def close(self) -> None:
