@@ -1,5 +1,7 @@
 """Restoration: JPEG-artifact removal and super-resolution before the crop. Importing this loads no torch."""
 
+from dataclasses import replace
+
 from celebahq_tools.restore.base import (
     Box,
     Restorer,
@@ -17,6 +19,7 @@ __all__ = [
     "configure_worker_threads",
     "open_restorer",
     "restored_share",
+    "settled_config",
     "widened_box",
 ]
 
@@ -34,6 +37,19 @@ def open_restorer(config: RestorerConfig) -> Restorer:
     from celebahq_tools.restore.realesrgan import RealESRGANRestorer
 
     return RealESRGANRestorer(config)
+
+
+def settled_config(config: RestorerConfig) -> RestorerConfig:
+    """`config` with its 'auto' settings replaced by what this machine takes.
+
+    Settle once and hand the result to all workers: machines of different kinds then compute alike.
+    """
+    if config.name == "none":
+        return config
+    from celebahq_tools.restore.precision import resolve_device, resolve_precision
+
+    device = resolve_device(config.device)
+    return replace(config, device=device, precision=resolve_precision(config.precision, device))
 
 
 def configure_worker_threads() -> None:

@@ -4,7 +4,7 @@ Legend: pixels (H, W, 3) uint8 [0, 255] RGB in, (4h, 4w, 3) uint8 out; tensors (
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from celebahq_tools.errors import FormatError, MissingDependencyError, UsageError
+from celebahq_tools.restore import settled_config
 from celebahq_tools.restore.base import Box, Pixels, RestorerConfig, RestorerStamp, checked_box
 from celebahq_tools.restore.precision import inference, resolve_device, resolve_precision
 from celebahq_tools.restore.rrdbnet import ENLARGE_HALO, SCALE, X4PLUS, RRDBNet, RRDBNetConfig
@@ -108,12 +109,10 @@ class RealESRGANRestorer:
     scale = SCALE
 
     def __init__(self, config: RestorerConfig, network: RRDBNetConfig = X4PLUS) -> None:
-        device = resolve_device(config.device)
-        precision = resolve_precision(config.precision, device)
-        self._device = device
-        self._precision = precision
         # Settled here, so that a copy sent to another machine computes the same way there.
-        self.config = replace(config, device=device, precision=precision)
+        self.config = settled_config(config)
+        self._device = resolve_device(self.config.device)
+        self._precision = resolve_precision(self.config.precision, self._device)
         self.context = min(CONTEXT_PX, network.reach_px)
         self._network_config = network
         self._source = weights_source(config.weights)
