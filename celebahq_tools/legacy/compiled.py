@@ -1,4 +1,8 @@
-"""Compilation of the inner loops with numba, where it is installed."""
+"""Compilation of the inner loops with numba, where it is installed.
+
+The machine code kept on disk is renewed when the function's own file changes, not when that of a function it
+calls does: so compiled functions call only compiled functions of their own file.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast

@@ -8,15 +8,8 @@ from numpy.typing import NDArray
 
 from celebahq_tools.legacy.blur import blur_where, extended_lines, filled_weights, same_lines, vertical_buffers
 from celebahq_tools.legacy.compiled import compiled
-from celebahq_tools.legacy.median import (
-    MIX_SLACK,
-    Candidates,
-    Frame,
-    estimate_blur,
-    estimate_row,
-    estimate_step,
-    median_candidates,
-)
+from celebahq_tools.legacy.estimate_loops import fade_estimated
+from celebahq_tools.legacy.median import Candidates, Frame, estimate_blur, estimate_step, median_candidates
 from celebahq_tools.legacy.padding import edge_distance, gaussian_weights
 from celebahq_tools.legacy.plan import Padding, Quad
 
@@ -131,61 +124,6 @@ def blurred_points(
         pixel = np.float32(wide[rows[y[i]], x[i]])
         share = min(max((one - min(across[x[i]], down[y[i]])) * three + one, zero), one)
         out[i] = pixel + (blur[row_of[y[i]], column_of[x[i]]] - pixel) * share
-
-
-@compiled
-def fade_estimated_row(row: F32, across: F32, down: float, bound: float, median: float, out: U8, open_: Bool) -> int:
-    """Fade a run of estimates, round half to even, and tell which could round otherwise."""
-    zero, one, most = np.float32(0), np.float32(1), np.float32(255)
-    near, middle, slack = np.float32(down), np.float32(median), np.float32(MIX_SLACK)
-    reach = np.float32(bound)
-    count: int = 0
-    for x in range(out.shape[0]):
-        share = min(max(one - min(across[x], near), zero), one)
-        value = row[x] + (middle - row[x]) * share
-        error = reach * (one - share) + slack
-        low = np.rint(min(max(value - error, zero), most))
-        high = np.rint(min(max(value + error, zero), most))
-        out[x] = np.uint8(np.int32(low))
-        open_[x] = low != high
-        count += int(low != high)
-    return count
-
-
-@compiled
-def fade_estimated(
-    wide: U8,
-    rows: I64,
-    across: F32,
-    down: F32,
-    grid: F32,
-    step: int,
-    mix: F32,
-    bound: float,
-    row_of: I64,
-    column_of: I64,
-    spans: I64,
-    median: float,
-    out: U8,
-    doubtful: Bool,
-    wanted: Bool,
-) -> None:
-    """Finish the pixels within the spans from the estimate; mark those it leaves open, and their blur wanted."""
-    row = np.empty(across.shape[0], dtype=np.float32)
-    for y in range(spans.shape[0]):
-        first, last = spans[y, 0], spans[y, 1]
-        if first >= last:
-            continue
-        estimate_row(y, first, last, wide, rows, across, down, grid, step, mix, row)
-        marks = doubtful[y, first:last]
-        count = fade_estimated_row(
-            row[first:last], across[first:last], down[y], bound, median, out[y, first:last], marks
-        )
-        if count > 0:
-            target = wanted[row_of[y]]
-            for x in range(first, last):
-                if doubtful[y, x]:
-                    target[column_of[x]] = True
 
 
 @compiled

@@ -13,8 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.legacy.compiled import compiled, compiled_estimate
-from celebahq_tools.legacy.kernels import TAP_BLOCK
+from celebahq_tools.legacy.estimate_loops import (
+    BINS,
+    BINS_PER_LEVEL,
+    CENTRE,
+    MIX_SLACK,
+    blur_lines,
+    collect,
+    sample_histogram,
+    spread_columns,
+)
 
 POINTS = 6
 """Interpolation points per axis; they reach POINTS / 2 - 1 steps back and POINTS / 2 ahead."""
@@ -23,19 +31,9 @@ BACK = POINTS // 2 - 1
 STEP_PER_SIGMA = 6.0
 """Grid steps per sigma: below 5 the interpolation loses, above 10 the jump at four sigma rules the error."""
 
-CENTRE = 128.0
-"""Subtracted from the samples, so that sums stay small."""
 F32_STEP = 2.0**-24
 """Largest relative error of one float32 operation."""
-MIX_SLACK = 1e-4
-"""Bounds the float32 rounding of one sample's own interpolation and mixing, a few steps of at most 2^-16."""
 
-BLOCK_SAMPLES = 512
-"""Columns blurred together; the rows under the kernel then stay in the L2 cache."""
-
-SAMPLE_STEP = 4
-BINS_PER_LEVEL = 64
-BINS = 256 * BINS_PER_LEVEL
 RANK_MARGIN = 0.001
 """The first guess: ranks within this part of N around the middle of the sampled estimates."""
 
@@ -110,9 +108,10 @@ def estimate_bound(weight: F64, step: int) -> float:
         stand_in = sum(mix[phase, i] * np.roll(kernel, (i - BACK) * step) for i in range(POINTS))
         worst = max(worst, float(np.abs(stand_in - np.roll(kernel, phase)).sum()))
     growth = float(np.abs(mix).sum(axis=1).max())
-    # Each pass adds R + 1 terms, each addition off by a step of the largest possible partial sum.
-    rounding = (radius + 8) * F32_STEP * CENTRE * growth
-    return CENTRE * worst * (2 + worst) + rounding * (1 + growth) + MIX_SLACK
+    # Each pass adds R + 1 terms, each interpolation POINTS; every operation is off by a step of the largest sum.
+    passes = 2 * (radius + 8) * F32_STEP * CENTRE * growth * growth
+    interpolations = 2 * POINTS * F32_STEP * 2 * CENTRE * growth * (1 + growth)
+    return CENTRE * worst * (2 + worst) + passes + interpolations + MIX_SLACK
 
 
 def estimate_step(sigma: float) -> int:
@@ -146,156 +145,6 @@ def _grid_lines(lines: I64, radius: int, step: int) -> tuple[I64, I64]:
     extended = np.pad(inner, radius + more, "symmetric")
     count = (size - 1) // step + POINTS
     return extended, radius + more + (np.arange(count) - BACK) * step
-
-
-@compiled_estimate
-def add_pairs_f32(
-    total: F32, a0: F32, b0: F32, a1: F32, b1: F32, a2: F32, b2: F32, a3: F32, b3: F32, weight: F32, k: int
-) -> None:
-    """Add the pairs at distance k to k - 3."""
-    w0, w1, w2, w3 = weight[k], weight[k - 1], weight[k - 2], weight[k - 3]
-    for i in range(total.shape[0]):
-        value = total[i] + (a0[i] + b0[i]) * w0
-        value = value + (a1[i] + b1[i]) * w1
-        value = value + (a2[i] + b2[i]) * w2
-        total[i] = value + (a3[i] + b3[i]) * w3
-
-
-@compiled
-def blur_lines(source: F32, lines: I64, at: I64, weight: F32, out: F32) -> None:
-    """Blur (n, M) along axis 0 at the positions `at` of `lines`: out (len(at), M)."""
-    radius = weight.shape[0] - 1
-    for first in range(0, source.shape[1], BLOCK_SAMPLES):
-        part = np.ascontiguousarray(source[:, first : first + BLOCK_SAMPLES])
-        for j in range(at.shape[0]):
-            p = at[j]
-            total = out[j, first : first + BLOCK_SAMPLES]
-            centre = part[lines[p]]
-            for i in range(total.shape[0]):
-                total[i] = centre[i] * weight[0]
-            for k in range(radius, 0, -TAP_BLOCK):
-                add_pairs_f32(
-                    total,
-                    part[lines[p - k]],
-                    part[lines[p + k]],
-                    part[lines[p - k + 1]],
-                    part[lines[p + k - 1]],
-                    part[lines[p - k + 2]],
-                    part[lines[p + k - 2]],
-                    part[lines[p - k + 3]],
-                    part[lines[p + k - 3]],
-                    weight,
-                    k,
-                )
-
-
-@compiled_estimate
-def spread_columns(both: F32, step: int, mix: F32, out: F32) -> None:
-    """Interpolate (rows, grid columns) along the rows to (rows, W) and undo the centring."""
-    width = out.shape[1]
-    for k in range(out.shape[0]):
-        source, row = both[k], out[k]
-        for phase in range(step):
-            c0, c1, c2 = mix[phase, 0], mix[phase, 1], mix[phase, 2]
-            c3, c4, c5 = mix[phase, 3], mix[phase, 4], mix[phase, 5]
-            for i in range((width - phase + step - 1) // step):
-                value = source[i] * c0 + source[i + 1] * c1 + source[i + 2] * c2
-                value += source[i + 3] * c3 + source[i + 4] * c4 + source[i + 5] * c5
-                row[i * step + phase] = value + np.float32(CENTRE)
-
-
-@compiled_estimate
-def mix_row(
-    g0: F32, g1: F32, g2: F32, g3: F32, g4: F32, g5: F32, mix: F32, pixels: U8, across: F32, down: float, out: F32
-) -> None:
-    """One row of the blurred picture from the estimate: img + (blur - img) * clip(3 m + 1, 0, 1)."""
-    c0, c1, c2, c3, c4, c5 = mix[0], mix[1], mix[2], mix[3], mix[4], mix[5]
-    zero, one, three, near = np.float32(0), np.float32(1), np.float32(3), np.float32(down)
-    for x in range(out.shape[0]):
-        blur = g0[x] * c0 + g1[x] * c1 + g2[x] * c2 + g3[x] * c3 + g4[x] * c4 + g5[x] * c5
-        m = one - min(across[x], near)
-        share = min(max(m * three + one, zero), one)
-        pixel = np.float32(pixels[x])
-        out[x] = pixel + (blur - pixel) * share
-
-
-@compiled
-def estimate_row(
-    y: int, first: int, last: int, wide: U8, rows: I64, across: F32, down: F32, grid: F32, step: int, mix: F32, out: F32
-) -> None:
-    """Columns first..last-1 of row y of the blurred picture from the estimate: to the same columns of out (W,)."""
-    k = y // step
-    mix_row(
-        grid[k, first:last],
-        grid[k + 1, first:last],
-        grid[k + 2, first:last],
-        grid[k + 3, first:last],
-        grid[k + 4, first:last],
-        grid[k + 5, first:last],
-        mix[y % step],
-        wide[rows[y], first:last],
-        across[first:last],
-        down[y],
-        out[first:last],
-    )
-
-
-@compiled
-def sample_histogram(wide: U8, rows: I64, across: F32, down: F32, grid: F32, step: int, mix: F32, out: I64) -> None:
-    """Count every SAMPLE_STEP-th estimate of every SAMPLE_STEP-th row: out (BINS,)."""
-    row = np.empty(across.shape[0], dtype=np.float32)
-    for y in range(0, rows.shape[0], SAMPLE_STEP):
-        estimate_row(y, 0, row.shape[0], wide, rows, across, down, grid, step, mix, row)
-        for x in range(0, row.shape[0], SAMPLE_STEP):
-            at = np.int64(row[x] * np.float32(BINS_PER_LEVEL))
-            out[min(max(at, 0), BINS - 1)] += 1
-
-
-@compiled
-def count_row(row: F32, low: float, high: float) -> tuple[int, int]:
-    """How many of a row lie below `low`, and how many from `low` to `high`."""
-    from_value, to_value = np.float32(low), np.float32(high)
-    below, between = np.int32(0), np.int32(0)
-    for x in range(row.shape[0]):
-        below += np.int32(row[x] < from_value)
-        between += np.int32(row[x] >= from_value) & np.int32(row[x] <= to_value)
-    return below, between
-
-
-@compiled
-def collect(
-    wide: U8,
-    rows: I64,
-    across: F32,
-    down: F32,
-    grid: F32,
-    step: int,
-    mix: F32,
-    low: float,
-    high: float,
-    out_y: I32,
-    out_x: I32,
-    out_value: F32,
-) -> tuple[int, int]:
-    """Count the estimates below `low` and list those up to `high`; a count over the capacity is cut there."""
-    row = np.empty(across.shape[0], dtype=np.float32)
-    from_value, to_value = np.float32(low), np.float32(high)
-    below, found = 0, 0
-    for y in range(rows.shape[0]):
-        estimate_row(y, 0, row.shape[0], wide, rows, across, down, grid, step, mix, row)
-        row_below, row_between = count_row(row, low, high)
-        below += row_below
-        if row_between == 0:
-            continue
-        if found + row_between > out_y.shape[0]:
-            return below, -1
-        for x in range(row.shape[0]):
-            if row[x] >= from_value and row[x] <= to_value:
-                out_y[found] = y
-                out_x[found] = x
-                out_value[found] = row[x]
-                found += 1
-    return below, found
 
 
 def median_candidates(frame: Frame, estimate: Estimate, capacity: int) -> Candidates | None:

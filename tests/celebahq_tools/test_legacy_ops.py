@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import correlate1d
 
 from celebahq_tools.errors import PictureError
-from celebahq_tools.legacy import blur, kernels, margin, median, quad
+from celebahq_tools.legacy import blur, estimate_loops, kernels, margin, median, quad
 from celebahq_tools.legacy.compiled import HAVE_NUMBA
 from celebahq_tools.legacy.lanczos import lanczos_taps, reduce_numpy, resize_lanczos, resize_numpy
 from celebahq_tools.legacy.padding import edge_distance, gaussian_weights, pad_numpy
@@ -215,7 +215,7 @@ ESTIMATES = {"add_pairs_two_rows", "add_pairs_f32", "mix_row", "spread_columns"}
 @needs_numba
 def test_only_estimates_may_fuse_multiply_and_add():
     fused, exact = set(), set()
-    for module in (kernels, blur, median, margin):
+    for module in (kernels, blur, estimate_loops, margin):
         for name, function in vars(module).items():
             if hasattr(function, "targetoptions"):
                 (fused if function.targetoptions["fastmath"] else exact).add(name)
