@@ -139,6 +139,7 @@ def timing_details(**sides: Side) -> dict[str, Any]:
             found[role] = {
                 "images_per_sec": round(timing.nimg / timing.total_sec, 3),
                 "network_share": round(timing.network_share, 4),
+                "batch": timing.batch,
             }
     return {"feature_pass": found} if found else {}
 

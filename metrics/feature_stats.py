@@ -164,7 +164,7 @@ def load_statistics(path: Path) -> FeatureStatistics:
         if ours and meta is not None:
             return _from_meta(meta, Gaussian(mean=mean, covariance=covariance))
         gaussian = Gaussian(mean=mean, covariance=covariance)
-    except (BatchError, OSError, KeyError, TypeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (BatchError, OSError, KeyError, TypeError, EOFError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise CacheError(f"{path} is not a statistics file: {error}") from None
     scale = float(np.abs(covariance).max(initial=0.0))
     if not np.allclose(covariance, covariance.T, rtol=0, atol=1e-5 * scale) or (covariance.diagonal() < 0).any():

@@ -45,6 +45,7 @@ class PassTiming:
     nimg: int
     total_sec: float
     network_sec: float
+    batch: int
     workers: int
     device: str
 
@@ -162,6 +163,7 @@ def extract_features(
             nimg=len(chosen),
             total_sec=total_sec,
             network_sec=network_sec,
+            batch=batch,
             workers=workers,
             device=extractor.device,
         ),
@@ -284,7 +286,7 @@ def load_features(path: Path) -> FeatureSet:
             feature_layer=str(meta["feature_layer"]),
             logit_layer=meta["logit_layer"],
         )
-    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ImageSetError(f"{path} is damaged: {error}; compute the features again") from None
     for name, rows in layers.items():
         if rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != loaded.images.n:
@@ -305,6 +307,6 @@ def read_meta(path: Path) -> dict[str, Any] | None:
                 return None
         with np.load(path, allow_pickle=False) as stored:
             meta = json.loads(str(stored[META_KEY]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
         return None
     return meta if isinstance(meta, dict) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from metrics.cli.common import emit, jobs_option, n_option, progress_bar, res_option, resizer_option, seed_option
+from metrics.cli.common import emit, n_option, progress_bar, res_option, resizer_option, seed_option
 
 if TYPE_CHECKING:
     from metrics.feature_inputs import FeatureConfig, ProgressFor
@@ -57,7 +57,11 @@ _OPTIONS = (
     n_option("Random images used of each set. [default: all]"),
     click.option("--n-real", type=click.IntRange(min=1), help="Random images of REAL, over --n."),
     seed_option,
-    jobs_option,
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Threads; changes features by rounding at most. [default: the cores there are]",
+    ),
 )
 
 

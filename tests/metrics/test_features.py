@@ -234,6 +234,15 @@ def test_rows_that_do_not_fit_are_refused(stored: Path) -> None:
         load_features(stored)
 
 
+def test_a_header_that_promises_too_much_is_refused(stored: Path) -> None:
+    for shape in ((4, 10**15), (4, 10**9)):
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        rewrite(stored, {"pool.npy": buffer.getvalue()})
+        with pytest.raises(ImageSetError, match="is damaged"):
+            load_features(stored)
+
+
 def test_a_full_disk_or_missing_folder_is_one_line(tmp_path: Path) -> None:
     found = extract_features(as_image_set(images(3)), TINY, ["pool"])
     with pytest.raises(ImageSetError, match="cannot write"):
