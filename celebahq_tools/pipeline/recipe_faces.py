@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.align import extract_crop, ffhq_quad, needed_box, paper_quad, quad_side, scale_quad
+from celebahq_tools.align import extract_crop, ffhq_quad, needed_box, paper_quad, published_quad, quad_side, scale_quad
 from celebahq_tools.config import SAMPLES_PER_SIDE
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import PictureError
@@ -85,7 +85,8 @@ class FaceRecipe:
             assert record.landmarks68 is not None
             quad = ffhq_quad(record.landmarks68)
         else:
-            quad = paper_quad(record.landmarks)
+            # Published images lie up to half a pixel beside the formula (docs/geometry.md); ours lie on them.
+            quad = published_quad(paper_quad(record.landmarks), (pixels.shape[0], pixels.shape[1]))
         return Candidate(
             key=record.key,
             file=record.file,

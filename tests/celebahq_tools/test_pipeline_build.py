@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from celebahq_tools.align import extract_crop, paper_quad, published_quad
 from celebahq_tools.config import BuildConfig, RunOptions
+from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import BusyError, CelebAHQError, DiskSpaceError, FormatError, UsageError
 from celebahq_tools.pipeline import build as build_module
 from celebahq_tools.pipeline import workers
@@ -80,7 +82,10 @@ def test_the_sample_becomes_a_pyramid(tmp_path: Path) -> None:
                 record.partition,
             )
             assert row.quality is not None
-            assert row.quad is not None
+            pixels = decode_picture(source.read(record.file), name=record.file, apply_orientation=False)
+            expected = published_quad(paper_quad(record.landmarks), pixels.shape[:2])
+            np.testing.assert_allclose(row.quad, expected)
+            np.testing.assert_array_equal(reader.read(slot), extract_crop(pixels, expected, 128))
         stored = reader.layout.attributes["build_config"]
         assert stored["recipe"] == "plain"
         assert stored["res"] == 128
