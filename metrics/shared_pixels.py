@@ -3,7 +3,6 @@
 The values are those of `metrics swd` and `metrics ms-ssim`: the same draws, pairs and statistics.
 """
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import BatchError, ImageSetError
-from metrics.msssim.measure import CONFIDENCE, PACKAGES, PAPER_PAIRS, RANDOM, choose_pairs
-from metrics.msssim.similarity import MIN_SIDE, SIGMA, WEIGHTS, WINDOW, ms_ssim_pair
-from metrics.protocol import Interval, Protocol, Result, run_stamp
-from metrics.sliced import measure as swd_measure
+from metrics.msssim.measure import RANDOM, choose_pairs, ms_ssim_result
+from metrics.msssim.similarity import MIN_SIDE, ms_ssim_pair
+from metrics.protocol import Result
 from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.draws import FAKE, REAL
+from metrics.sliced.measure import swd_of_statistics
 from metrics.sliced.plan import SwdPlan
-from metrics.sliced.uncertainty import block_count, block_values, confidence_interval
-from metrics.sliced.work import Meter
 from metrics.sources import ImageSet
 from metrics.threads import one_opencv_thread
 
@@ -44,32 +41,8 @@ class SwdGuest:
 
 def swd_result(sets: dict[str, ImageSet], guests: dict[str, SwdGuest], plan: SwdPlan, *, jobs: int) -> Result:
     """Sliced Wasserstein distance of what two guests gathered."""
-    started = time.perf_counter()
-    meter = Meter(plan.work, None)
     reals, fakes = (guests[role].accumulator.finish() for role in (REAL, FAKE))
-    floor = swd_measure._floor(plan, reals, jobs, meter) if plan.floor else None
-    reals.keep_first(plan.n)
-    levels = swd_measure._distances(plan, reals, fakes, None, jobs, meter)
-    value = float(np.mean([level.scaled for level in levels]))
-    interval, intervals = None, {}
-    if blocks := block_count(plan.config, plan.n):
-        cut = block_values(reals, fakes, blocks=blocks, jobs=jobs, step=meter.pairs)
-        interval = confidence_interval(cut, levels)
-        for column, level in enumerate(levels):
-            own = confidence_interval(cut[:, [column]], [level])
-            intervals[str(level.size)] = [own.low, own.high]
-    return Result(
-        metric="swd",
-        value=value,
-        unit="mean over levels, x1e3",
-        levels={str(level.size): level.scaled for level in levels},
-        interval=interval,
-        noise_floor=floor,
-        details={"level_intervals": intervals},
-        warnings=swd_measure._warnings(plan, value, interval, floor),
-        protocol=swd_measure._protocol(plan, dict(sets)),
-        run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=swd_measure.PACKAGES),
-    )
+    return swd_of_statistics(plan, sets, reals, fakes, jobs=jobs)
 
 
 class MsSsimGuest:
@@ -113,46 +86,6 @@ class MsSsimGuest:
         scores = np.array(self._scores)
         if len(scores) != len(self.pairs):
             raise BatchError(f"MS-SSIM was shown {len(scores)} of {len(self.pairs)} pairs")
-        value, used = float(scores.mean()), 2 * len(scores)
-        warnings, interval, error, spread = [], None, None, None
-        if len(scores) > 1:
-            from scipy.special import stdtrit
-
-            spread = float(scores.std(ddof=1))
-            error = spread / math.sqrt(len(scores))
-            reach = float(stdtrit(len(scores) - 1, 0.5 + CONFIDENCE / 2)) * error
-            interval = Interval(
-                low=value - reach,
-                high=value + reach,
-                level=CONFIDENCE,
-                method="Student t over independent pairs",
-                standard_error=error,
-            )
-        else:
-            warnings.append("one pair has no standard error; use more images")
-        if len(scores) < PAPER_PAIRS:
-            warnings.append(f"{len(scores)} pairs; published values use {PAPER_PAIRS}")
-        selection = f"{used} of {self._images.n}, shuffled with seed {self._seed}"
-        return Result(
-            metric="ms-ssim",
-            value=value,
-            unit="mean over pairs",
-            interval=interval,
-            details={"pairs": len(scores), "standard_error": error, "std_over_pairs": spread},
-            warnings=tuple(warnings),
-            protocol=Protocol(
-                metric="ms-ssim",
-                name="default",
-                settings={
-                    "pairs": len(scores),
-                    "pairing": RANDOM,
-                    "weights": list(WEIGHTS),
-                    "window": WINDOW,
-                    "sigma": SIGMA,
-                    "channels": "averaged before the product",
-                },
-                sets={"set": self._images.stamp(used=used, selection=selection)},
-                seed=self._seed,
-            ),
-            run=run_stamp(seconds=self.seconds, jobs=self._jobs, packages=PACKAGES),
+        return ms_ssim_result(
+            self._images, scores, pairs=RANDOM, seed=self._seed, seconds=self.seconds, jobs=self._jobs
         )
