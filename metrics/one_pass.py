@@ -106,7 +106,8 @@ def measure_all(
         for name in config.metrics:
             if name == "swd":
                 assert plan is not None
-                results.append(swd_result({REAL: real, FAKE: fake}, swd, plan, jobs=config.jobs))
+                sets = {REAL: real, FAKE: fake}
+                results.append(swd_result(sets, swd, plan, jobs=config.jobs, progress=progress_for("swd")))
             elif name == "ms-ssim":
                 assert ms_ssim is not None
                 results.append(ms_ssim.result())

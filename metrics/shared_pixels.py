@@ -4,6 +4,7 @@ The values are those of `metrics swd` and `metrics ms-ssim`: the same draws, pai
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,10 +40,17 @@ class SwdGuest:
             self.accumulator.feed(images[mine], numbers=numbers[mine], slots=slots[mine])
 
 
-def swd_result(sets: dict[str, ImageSet], guests: dict[str, SwdGuest], plan: SwdPlan, *, jobs: int) -> Result:
+def swd_result(
+    sets: dict[str, ImageSet],
+    guests: dict[str, SwdGuest],
+    plan: SwdPlan,
+    *,
+    jobs: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
     """Sliced Wasserstein distance of what two guests gathered."""
     reals, fakes = (guests[role].accumulator.finish() for role in (REAL, FAKE))
-    return swd_of_statistics(plan, sets, reals, fakes, jobs=jobs)
+    return swd_of_statistics(plan, sets, reals, fakes, jobs=jobs, progress=progress)
 
 
 class MsSsimGuest:
