@@ -269,9 +269,7 @@ def write_annotations(root: Path, rows: list[tuple[str, Item, NDArray[np.int64]]
     lines = []
     for name, item, _ in rows:
         true = ORIGINALS[item.original].attributes
-        lines.append(
-            f"{name} {' '.join(f'{1 if attribute in true else -1:2d}' for attribute in ATTRIBUTES)}\n"
-        )
+        lines.append(f"{name} {' '.join(f'{1 if attribute in true else -1:2d}' for attribute in ATTRIBUTES)}\n")
     text = head + " ".join(ATTRIBUTES) + "\n" + "".join(lines)
     (root / "Anno" / "list_attr_celeba.txt").write_text(text, "ascii")
     lines = [f"{name} {ORIGINALS[item.original].identity}\n" for name, item, _ in rows]
