@@ -55,7 +55,7 @@ def child_ours_end(options: dict[str, Any]) -> dict[str, Any]:
     import metrics
     from metrics.sliced.config import SwdConfig
 
-    config = SwdConfig() if options["full"] else SwdConfig(interval_blocks=0)
+    config = SwdConfig() if options["full"] else SwdConfig(interval_splits=0)
     result = metrics.swd(options["real"], options["fake"], config=config, floor=options["full"], jobs=options["jobs"])
     return {"value": result.value}
 

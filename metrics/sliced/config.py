@@ -19,6 +19,8 @@ DEFAULT = "default"
 REFERENCE = "reference"
 PROTOCOLS = (DEFAULT, REFERENCE)
 
+MAX_SPLITS = 15
+"""Rows of a Hadamard matrix of 16 that are balanced."""
 REFERENCE_MAX_SEED = 2**32 - 1
 """Largest seed of NumPy's legacy generator."""
 
@@ -34,8 +36,9 @@ class SwdConfig:
     repeats           groups of directions ...
     directions        ... and directions in each
     batch             images per batch; decides the order of draws of the reference protocol and nothing else
-    interval_blocks   disjoint blocks of images from which the interval is estimated; 0 for none
-    extra_directions  directions used for the interval and the noise floor
+    interval_splits   splits into halves from which the interval is estimated, 0 (no interval) to 15
+    split_directions  directions used in each split
+    floor_directions  directions used for the noise floor
     """
 
     protocol: str = DEFAULT
@@ -44,8 +47,9 @@ class SwdConfig:
     repeats: int = 4
     directions: int = 128
     batch: int = 128
-    interval_blocks: int = 16
-    extra_directions: int = 128
+    interval_splits: int = 8
+    split_directions: int = 16
+    floor_directions: int = 128
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -53,11 +57,11 @@ class SwdConfig:
         limit = REFERENCE_MAX_SEED if self.protocol == REFERENCE else MAX_SEED
         if not 0 <= self.seed <= limit:
             raise UsageError(f"seed is {self.seed}, expected 0..{limit}")
-        for name in ("patches", "repeats", "directions", "batch", "extra_directions"):
+        for name in ("patches", "repeats", "directions", "batch", "split_directions", "floor_directions"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        if self.interval_blocks < 0:
-            raise UsageError(f"interval_blocks is {self.interval_blocks}, expected 0 or more")
+        if not 0 <= self.interval_splits <= MAX_SPLITS:
+            raise UsageError(f"interval_splits is {self.interval_splits}, expected 0..{MAX_SPLITS}")
 
     @property
     def all_directions(self) -> int:

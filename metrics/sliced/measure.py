@@ -18,16 +18,15 @@ from metrics.sliced.plan import SwdPlan
 from metrics.sliced.statistics import SwdStatistics
 from metrics.sliced.uncertainty import (
     CONFIDENCE,
-    MIN_BLOCK_IMAGES,
-    MIN_BLOCKS,
+    MIN_IMAGES,
     LevelDistances,
-    block_count,
-    block_values,
     compare_statistics,
     confidence_interval,
     floor_distances,
     floor_slots,
     indistinguishable,
+    split_count,
+    split_differences,
 )
 from metrics.sliced.work import Meter
 from metrics.sources.base import ImageSet
@@ -121,11 +120,11 @@ def _compare(
 ) -> _Compared:
     levels = _distances(plan, reals, fakes, reference, jobs, meter)
     interval, intervals = None, {}
-    if blocks := block_count(plan.config, plan.n):
-        cut = block_values(reals, fakes, blocks=blocks, jobs=jobs, step=meter.pairs)
-        interval = confidence_interval(cut, levels)
+    if split_count(plan.config, plan.n):
+        differences = split_differences(reals, fakes, jobs=jobs, step=meter.pairs)
+        interval = confidence_interval(differences, levels)
         for column, level in enumerate(levels):
-            own = confidence_interval(cut[:, [column]], [level])
+            own = confidence_interval(differences[:, [column]], [level])
             intervals[str(level.size)] = [own.low, own.high]
     return _Compared(levels=levels, interval=interval, level_intervals=intervals)
 
@@ -213,9 +212,8 @@ def _few(plan: SwdPlan) -> tuple[str, ...]:
 def _warnings(plan: SwdPlan, value: float, interval: Interval | None, floor: NoiseFloor | None) -> tuple[str, ...]:
     """Sentences about what the value cannot say."""
     warnings = list(_few(plan))
-    if interval is None and plan.config.interval_blocks:
-        least = MIN_BLOCKS * MIN_BLOCK_IMAGES
-        warnings.append(f"n is {plan.n}: an interval needs at least {least} images per set")
+    if interval is None and plan.config.interval_splits:
+        warnings.append(f"n is {plan.n}: an interval needs at least {MIN_IMAGES} images per set")
     if floor is not None:
         told = not indistinguishable(interval, floor.value) if interval is not None else None
         if told is False:

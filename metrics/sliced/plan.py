@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from metrics.errors import ImageSetError, UsageError
 from metrics.sliced.config import PAPER_IMAGES, SwdConfig, level_sizes
 from metrics.sliced.draws import FAKE, REAL, keyed_order
-from metrics.sliced.uncertainty import block_count
+from metrics.sliced.uncertainty import split_count
 from metrics.sliced.work import feed_cost, pair_cost
 from metrics.sources.base import ImageSet
 
@@ -44,10 +44,9 @@ class SwdPlan:
         config, images = self.config, 0
         if not self.alone:
             images += self.n * config.all_directions
-            if blocks := block_count(config, self.n):
-                images += self.n // blocks * blocks * config.extra_directions
+            images += split_count(config, self.n) * self.n * config.split_directions
         if self.floor or self.alone:
-            images += self.floor_n * config.extra_directions
+            images += self.floor_n * config.floor_directions
         return images * config.patches * len(level_sizes(self.res))
 
     @property

@@ -1,16 +1,17 @@
 """How far a sliced Wasserstein distance can be trusted: value per level, interval, noise floor.
 
-Interval. Both sets are cut into K disjoint random blocks of images; block k of the reals against block k of the
-fakes gives K independent estimates at n / K images. Their standard deviation over sqrt(K) estimates the standard
-error at n: the spread of the distance shrinks like 1 / sqrt(n) both where the sets differ (it is then
-asymptotically linear) and where they do not (Politis & Romano 1994 on sub-sampling; the bootstrap and the
-jackknife fail in the second case, where |F - G| is not differentiable). Each block is standardised by its own
-moments. The spread over directions is added in quadrature. The interval is for the expected value AT THIS n;
-the bias, which is what the floor shows, is no part of it.
+Interval. Both sets are cut into two random halves, and the distance of the first halves is compared with the
+distance of the second ones. The difference of two independent estimates at n / 2 has four times the variance of
+one estimate at n, since the variance goes like 1 / n both where the sets differ (the distance is then
+asymptotically linear) and where they do not; its expectation is 0. Eight such splits, balanced over 16 blocks of
+images by rows of a Hadamard matrix (balanced half-samples, McCarthy 1969) so that they are uncorrelated, give a
+standard error with 8 degrees of freedom. Each half is standardised by its own moments. The spread over directions
+is added in quadrature. The bootstrap and the jackknife are of no use near zero distance, where |F - G| is not
+differentiable, and small blocks are of no use far from it, where their own noise hides what differs. The interval
+is for the expected value AT THIS n; the bias, which is what the floor shows, is no part of it.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,17 @@ from metrics.sliced.statistics import SwdStatistics
 SCALE = 1e3
 """Distances are given times 1e3."""
 CONFIDENCE = 0.95
-MIN_BLOCKS = 4
-MIN_BLOCK_IMAGES = 16
-INTERVAL_METHOD = "Student t over disjoint blocks of images, directions in quadrature"
+BLOCKS = 16
+"""Blocks of images that the halves are made of; a power of two."""
+MIN_IMAGES = 64
+"""Fewer images give no interval."""
+INTERVAL_METHOD = "Student t over balanced half-samples of the images, directions in quadrature"
 
-Directions = Mapping[int, NDArray[np.float32]]
+VARIANCE_OF_DIFFERENCE = 4
+"""Of two estimates at n / 2, in units of the variance of one at n."""
+
+Slots = NDArray[np.int64]
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,84 +78,94 @@ def compare_statistics(
     return levels
 
 
-def extra_directions(config: SwdConfig, sizes: tuple[int, ...]) -> dict[int, NDArray[np.float32]]:
-    """The directions of the interval and the floor: the first `extra_directions` of the default draws."""
-    return {size: keyed_directions(config, size)[: config.extra_directions] for size in sizes}
+def split_count(config: SwdConfig, n: int) -> int:
+    """Splits into halves from which the interval of n images is estimated, 0 for none."""
+    return config.interval_splits if n >= MIN_IMAGES else 0
 
 
-def block_count(config: SwdConfig, n: int) -> int:
-    """Blocks that n images are cut into, 0 when there are too few for an interval."""
-    blocks = min(config.interval_blocks, n // MIN_BLOCK_IMAGES)
-    return blocks if blocks >= MIN_BLOCKS else 0
-
-
-def block_slots(config: SwdConfig, n: int, blocks: int) -> list[NDArray[np.int64]]:
-    """`blocks` disjoint random sets of n // blocks slots, each ascending."""
+def random_blocks(config: SwdConfig, n: int, blocks: int) -> list[Slots]:
+    """`blocks` disjoint random sets of n // blocks slots."""
     order = keyed_generator(config.seed, "blocks", blocks).permutation(n)
     each = n // blocks
-    return [np.sort(order[k * each : (k + 1) * each]) for k in range(blocks)]
+    return [order[k * each : (k + 1) * each] for k in range(blocks)]
 
 
-def block_values(
-    real: SwdStatistics, fake: SwdStatistics, *, blocks: int, jobs: int, step: Step | None = None
-) -> NDArray[np.float64]:
-    """Each block of reals against the same block of fakes, times 1e3: (blocks, levels)."""
-    config = real.config
-    directions = extra_directions(config, real.sizes)
-    slots = block_slots(config, real.n, blocks)
-    projections = Projections()
-    values = np.empty((blocks, len(real.sizes)))
+def balanced_halves(config: SwdConfig, n: int) -> list[tuple[Slots, Slots]]:
+    """Splits of n slots into two halves of 8 random blocks each, by the rows of a Hadamard matrix.
+
+    Any two splits share half of each half. A remainder of n / 16 is left out.
+    """
+    blocks = random_blocks(config, n, BLOCKS)
+    halves = []
+    for row in range(1, split_count(config, n) + 1):
+        sides: tuple[list[Slots], list[Slots]] = ([], [])
+        for column, block in enumerate(blocks):
+            sides[(row & column).bit_count() & 1].append(block)
+        halves.append((np.sort(np.concatenate(sides[0])), np.sort(np.concatenate(sides[1]))))
+    return halves
+
+
+def split_differences(real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1, step: Step | None = None) -> Float64:
+    """First halves' distance minus second halves', times 1e3: (splits, levels), by few directions."""
+    config, projections = real.config, Projections()
+    halves = balanced_halves(config, real.n)
+    values = np.empty((len(halves), len(real.sizes)))
     for level, size in enumerate(real.sizes):
-        for block, chosen in enumerate(slots):
-            distances = sliced_distances(
-                real.side(size, chosen),
-                fake.side(size, chosen),
-                directions[size],
-                jobs=jobs,
-                projections=projections,
-                step=step,
+        directions = keyed_directions(config, size)[: config.split_directions]
+        for split, pair in enumerate(halves):
+            first, second = (
+                sliced_distances(
+                    real.side(size, half),
+                    fake.side(size, half),
+                    directions,
+                    jobs=jobs,
+                    projections=projections,
+                    step=step,
+                ).mean()
+                for half in pair
             )
-            values[block, level] = SCALE * distances.mean()
+            values[split, level] = SCALE * (first - second)
     return values
 
 
-def confidence_interval(blocks: NDArray[np.float64], levels: list[LevelDistances]) -> Interval:
-    """95 % interval of the mean over `levels`, from the (K, levels) values of the blocks."""
+def confidence_interval(differences: Float64, levels: list[LevelDistances]) -> Interval:
+    """95 % interval of the mean over `levels`, from the (splits, levels) differences of halves."""
     from scipy.special import stdtrit
 
     value = float(np.mean([level.scaled for level in levels]))
-    images = float(blocks.mean(axis=1).std(ddof=1)) / math.sqrt(len(blocks))
-    directions = math.sqrt(sum(level.variance for level in levels)) / len(levels)
-    error = math.hypot(images, directions)
-    reach = float(stdtrit(len(blocks) - 1, 0.5 + CONFIDENCE / 2)) * error
+    images = float(np.mean(np.square(differences.mean(axis=1)))) / VARIANCE_OF_DIFFERENCE
+    directions = sum(level.variance for level in levels) / len(levels) ** 2
+    error = math.sqrt(images + directions)
+    reach = float(stdtrit(len(differences), 0.5 + CONFIDENCE / 2)) * error
     return Interval(
         low=value - reach, high=value + reach, level=CONFIDENCE, method=INTERVAL_METHOD, standard_error=error
     )
 
 
-def floor_slots(config: SwdConfig, n: int, available: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def floor_slots(config: SwdConfig, n: int, available: int) -> tuple[Slots, Slots]:
     """Slots of two disjoint samples of the reals.
 
     With 2n images the first n against the rest; else two random halves of the n.
     """
     if available >= 2 * n:
         return np.arange(n), np.arange(n, 2 * n)
-    first, second = block_slots(config, n, 2)
-    return first, second
+    first, second = random_blocks(config, n, 2)
+    return np.sort(first), np.sort(second)
 
 
 def floor_distances(
     real: SwdStatistics,
-    slots: tuple[NDArray[np.int64], NDArray[np.int64]],
+    slots: tuple[Slots, Slots],
     *,
     jobs: int,
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances between two disjoint samples of one set, each standardised by its own moments."""
-    directions, projections, levels = extra_directions(real.config, real.sizes), Projections(), []
+    config, projections, levels = real.config, Projections(), []
     for size in real.sizes:
+        directions = keyed_directions(config, size)[: config.floor_directions]
         sides = real.side(size, slots[0]), real.side(size, slots[1])
-        values = sliced_distances(*sides, directions[size], jobs=jobs, projections=projections, step=step)
+        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=step)
         levels.append(LevelDistances(size=size, values=values))
     return levels
 

@@ -41,7 +41,7 @@ def test_values_agree_within_the_spread_of_seeds(natural_images: Any, tmp_path: 
             file["data32x32"] = images
     program = plain("plain_swd")
     theirs = [program.swd(tmp_path / "a.h5", tmp_path / "b.h5", 32, 40, seed)[-1] for seed in (0, 10, 20, 30)]
-    config = [SwdConfig(seed=seed, interval_blocks=0) for seed in range(4)]
+    config = [SwdConfig(seed=seed, interval_splits=0) for seed in range(4)]
     ours = [metrics.swd(*sets, config=one, floor=False).value for one in config]
     error = np.hypot(np.std(theirs, ddof=1), np.std(ours, ddof=1)) / 2
     assert abs(np.mean(theirs) - np.mean(ours)) < 4 * error

@@ -43,7 +43,7 @@ def test_reference_depends_on_the_batch_and_default_does_not(case: dict[str, Any
             metrics.swd(
                 case["real"],
                 case["fake"],
-                config=SwdConfig(protocol=protocol, seed=2, batch=batch, interval_blocks=0),
+                config=SwdConfig(protocol=protocol, seed=2, batch=batch, interval_splits=0),
                 floor=False,
             ).value
             for batch in (16, 32)
