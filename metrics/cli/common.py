@@ -112,15 +112,15 @@ def publish(result: "Result", *, as_json: bool, out: Path | None, quiet: bool) -
 
 def result_text(result: "Result") -> str:
     """A result for people: value, interval, floor, levels, protocol."""
-    lines = [f"{result.metric}  {result.value:.4f}  ({result.unit})"]
+    lines = [f"{result.metric}  {result.value:.6g}  ({result.unit})"]
     if result.std is not None:
-        lines.append(f"std  {result.std:.4f}")
+        lines.append(f"std  {result.std:.6g}")
     if result.interval is not None:
         interval = result.interval
-        lines.append(f"{interval.level:.0%} interval  {interval.low:.4f} .. {interval.high:.4f}")
+        lines.append(f"{interval.level:.0%} interval  {interval.low:.6g} .. {interval.high:.6g}")
     floor = result.noise_floor
     if floor is not None:
-        lines.append(f"noise floor  {floor.value:.4f}  ({floor.method}, {floor.n} images a side)")
+        lines.append(f"noise floor  {floor.value:.6g}  ({floor.method}, {floor.n} images a side)")
     if result.levels is not None:
         lines.append("level".rjust(LEVEL_WIDTH) + "   value" + ("   floor" if floor is not None else ""))
         for level, value in result.levels.items():
