@@ -1,7 +1,7 @@
 """How fast Real-ESRGAN restores on one core: number formats, window sizes, context, memory, and what the crop saves.
 
-    python -m benchmarks.restoration [--size 192] [--rounds 3] [--windows 64 96 128 160 256]
-        [--context 32 48 64 80] [--memory-size 768]
+    python -m benchmarks.restoration [--size 224] [--rounds 3] [--windows 64 96 128 160 256]
+        [--context 32 48 64 80 96] [--memory-size 768]
 
 Pictures come from the shipped sample. Formats and windows are interleaved within a round; one torch thread.
 `--memory-size` restores a box of that many pixels a side in a process of its own (about 5 minutes in fp32); with 0
@@ -164,10 +164,10 @@ def measure_saving() -> dict[str, float]:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, nargs="+", default=[64, 96, 128, 160, 256])
-    parser.add_argument("--context", type=int, nargs="+", default=[32, 48, 64, 80])
+    parser.add_argument("--context", type=int, nargs="+", default=[32, 48, 64, 80, 96])
     parser.add_argument("--memory-size", type=int, default=768)
     return parser.parse_args()
 

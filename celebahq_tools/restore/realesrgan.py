@@ -23,7 +23,7 @@ from celebahq_tools.weights import REALESRGAN, Variant, entry_folder, find_varia
 NETWORK_VERSION = "x4plus"
 # A border of missing pixels changes the result by at most one level beyond this distance, in float32 and on
 # every picture tried (docs/restoration.md); the receptive field reaches 349 pixels.
-CONTEXT_PX = 64
+CONTEXT_PX = 80
 # Windows inside a piece, in pixels of the input; they change nothing in the result, only cache use and memory.
 STAGE_TILE = {"cpu": 160, "cuda": 512}
 ENLARGE_TILE = {"cpu": 96, "cuda": 256}

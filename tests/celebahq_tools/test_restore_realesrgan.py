@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from celebahq_tools.errors import FormatError, MissingDependencyError, UsageError
 from celebahq_tools.restore import Restorer, RestorerConfig, configure_worker_threads, open_restorer, settled_config
@@ -332,10 +333,8 @@ def test_pth_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(scope="session")
 def photograph(shared: Path) -> np.ndarray:
-    from PIL import Image
-
     with Image.open(shared / "data" / "faces" / "obama.jpg") as image:
-        return np.asarray(image.convert("RGB"))[150:310, 220:380]
+        return np.asarray(image.convert("RGB"))[150:198, 220:268]
 
 
 def real_restorer(precision: str, tile: int) -> Restorer:
@@ -347,19 +346,22 @@ def real_restorer(precision: str, tile: int) -> Restorer:
 @pytest.mark.weights
 @pytest.mark.shared
 @pytest.mark.slow
-def test_x4plus_context_is_enough(photograph: np.ndarray) -> None:
-    """A box with its 64 pixels of context on all sides against the whole picture."""
-    x0, y0, x1, y1 = box = (74, 74, 86, 86)
+def test_x4plus_context_is_enough(shared: Path) -> None:
+    """A box with its context against the whole picture, where of all places tried it takes most context."""
+    name = "joshua-earle-157231-1500.jpg"
+    with Image.open(shared / "data" / "photos" / name) as image:
+        pixels = np.asarray(image.convert("RGB"))[692:882, 556:746]
+    x0, y0, x1, y1 = box = (89, 89, 101, 101)
     opened = real_restorer("fp32", 768)
-    whole = opened.restore(photograph)[4 * y0 : 4 * y1, 4 * x0 : 4 * x1]
-    assert opened.context == 64
-    assert levels(opened.restore(photograph, box), whole) <= 1
+    assert opened.context + 6 < 95
+    whole = opened.restore(pixels)[4 * y0 : 4 * y1, 4 * x0 : 4 * x1]
+    assert levels(opened.restore(pixels, box), whole) <= 1
 
 
 @pytest.mark.weights
 @pytest.mark.shared
 def test_x4plus_in_bf16_is_close_to_fp32(photograph: np.ndarray) -> None:
-    single, half = (real_restorer(name, 768).restore(photograph[:48, :48]).astype(int) for name in ("fp32", "bf16"))
+    single, half = (real_restorer(name, 768).restore(photograph).astype(int) for name in ("fp32", "bf16"))
     assert np.abs(single - half).mean() < 1.0
     assert abs((single - half).mean()) < 0.25
 
@@ -368,7 +370,7 @@ def test_x4plus_in_bf16_is_close_to_fp32(photograph: np.ndarray) -> None:
 @pytest.mark.shared
 def test_x4plus_enlarges_the_same_picture(photograph: np.ndarray) -> None:
     """Averaged over 4x4 blocks the result is the picture again: right colours, right place."""
-    pixels = photograph[:48, :48]
+    pixels = photograph
     restored = real_restorer("auto", 768).restore(pixels).astype(float)
     small = restored.reshape(48, 4, 48, 4, 3).mean(axis=(1, 3))
     assert np.abs(small - pixels).mean() < 4
