@@ -77,5 +77,5 @@ def _caption(reader: "PyramidReader", number: int) -> "Caption":
     if not reader.has_index:
         return Caption(head=f"{number}")
     row = reader.index.row(number)
-    quality = "" if row.quality is None else "   quality " + f"{row.quality:#.3g}".rstrip(".")
+    quality = "" if row.quality is None else f"   quality {row.quality:.1f}"
     return Caption(head=f"{number}{quality}", name=row.key)
