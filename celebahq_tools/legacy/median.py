@@ -108,8 +108,10 @@ def estimate_bound(weight: F64, step: int) -> float:
         stand_in = sum(mix[phase, i] * np.roll(kernel, (i - BACK) * step) for i in range(POINTS))
         worst = max(worst, float(np.abs(stand_in - np.roll(kernel, phase)).sum()))
     growth = float(np.abs(mix).sum(axis=1).max())
-    # Each pass adds R + 1 terms, each interpolation POINTS; every operation is off by a step of the largest sum.
-    passes = 2 * (radius + 8) * F32_STEP * CENTRE * growth * growth
+    # A sum is off by a step of each of its partial sums; from the outermost pair inwards these are the weights'
+    # tails, which add up to the mean distance from the centre. A few more for products, pairs and weights.
+    mean_distance = float(2 * (np.arange(radius + 1) * weight).sum())
+    passes = 2 * (mean_distance + 8) * F32_STEP * CENTRE * growth * growth
     interpolations = 2 * POINTS * F32_STEP * 2 * CENTRE * growth * (1 + growth)
     return CENTRE * worst * (2 + worst) + passes + interpolations + MIX_SLACK
 
