@@ -31,6 +31,10 @@ class PictureError(CelebAHQError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["PictureError"], tuple[str, str]]:
+        """Pickle with both arguments, so that workers can raise it."""
+        return type(self), (self.reason, str(self))
+
 
 class FormatError(CelebAHQError):
     """A file of ours (pyramid, journal, weights) is damaged, of an unknown version or not what it says."""

@@ -111,7 +111,7 @@ def build_cmd(
         if min_face is not None:
             values["min_face_px"] = min_face
         job = _job(source, recipe, values, restorer, restorer_weights, precision, options)
-        run_job(job, job.spec.config, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)
+        run_job(job, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
 def _job(

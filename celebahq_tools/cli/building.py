@@ -62,7 +62,6 @@ def ids_of(text: str | None) -> tuple[str, ...] | None:
 
 def run_job(
     job: "Job",
-    config: "BuildConfig",
     options: "RunOptions",
     out: Path,
     *,
@@ -71,6 +70,7 @@ def run_job(
     as_json: bool,
 ) -> None:
     """Run a build, or only its estimate, and print the result; exits 1 when an official image is missing."""
+    config = job.config
     if not quiet:
         for note in job.notes:
             click.echo(f"note: {note}", err=True)
@@ -79,13 +79,13 @@ def run_job(
         from celebahq_tools.pipeline.paths import BuildPaths
 
         BuildPaths.beside(out)
-        cost = estimate(job, config, options, out)
+        cost = estimate(job, options, out)
         emit(_plain(cost) | {"config": config.to_json()}, _estimate_text(cost, config), as_json=as_json)
         return
     from celebahq_tools.pipeline.build import build_pyramid
 
     with _stage_bars(quiet) as progress:
-        summary = build_pyramid(job, config, options, out, progress)
+        summary = build_pyramid(job, options, out, progress)
     emit(_plain(summary) | {"config": config.to_json()}, _summary_text(summary), as_json=as_json)
     if config.recipe == "official" and summary.rejects:
         raise SystemExit(EXIT_FAILED)

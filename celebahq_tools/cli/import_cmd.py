@@ -69,4 +69,4 @@ def import_images(
     options = run_options(jobs, dask, strict, overwrite)
     config = BuildConfig(recipe="images", res=res, keep=keep, fit=cast(FitOption, fit), ids=ids_of(ids), limit=limit)
     job = images_job(open_source(source), config)
-    run_job(job, config, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    run_job(job, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)

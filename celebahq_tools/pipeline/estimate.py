@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from celebahq_tools.config import BuildConfig, RunOptions
+from celebahq_tools.config import RunOptions
 from celebahq_tools.pipeline.candidates import Candidate, Reject
 from celebahq_tools.pipeline.job import Job
 from celebahq_tools.pipeline.recipes import open_recipe
@@ -48,9 +48,10 @@ class Estimate:
     rejects: tuple[Reject, ...]
 
 
-def estimate(job: Job, config: BuildConfig, options: RunOptions, out: Path) -> Estimate:
+def estimate(job: Job, options: RunOptions, out: Path) -> Estimate:
     """Survey and render a few evenly spaced files in this process; nothing is written."""
     configure_worker()
+    config = job.config
     sample = _spread(job.tasks, SAMPLE_FILES)
     started = time.perf_counter()
     surveyed: list[Surveyed] = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,17 @@ class Job:
     stamps: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def config(self) -> BuildConfig:
+        """What is to be made."""
+        return self.spec.config
+
+    @property
+    def digest(self) -> str:
+        """Sha256 hex digest of everything that decides the result: config, source, networks and models."""
+        stamps = json.dumps(self.stamps, sort_keys=True)
+        return self.config.digest(self.spec.source_kind, self.spec.source_digest, stamps)
+
 
 def default_recipe(restorer: RestorerConfig) -> tuple[RecipeName, str]:
     """The recipe when none is asked for: `paper` if its restorer can be opened, else `plain`; and a note on it."""
@@ -59,8 +71,9 @@ def face_job(source: Source, config: BuildConfig, options: RunOptions, notes: tu
         model = find_landmarks_model(options.landmarks_model)
         stamps["landmarks_model_sha256"] = file_sha256(model)
     if config.recipe == "paper":
-        from celebahq_tools.restore import open_restorer
+        from celebahq_tools.restore import open_restorer, settled_config
 
+        config = dataclasses.replace(config, restorer=settled_config(config.restorer))
         stamps["restorer"] = dataclasses.asdict(open_restorer(config.restorer).stamp())
     files = choose_files(source.files, config, source.root)
     return Job(

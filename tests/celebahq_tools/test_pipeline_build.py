@@ -17,8 +17,7 @@ from celebahq_tools.align import extract_crop, paper_quad, published_quad
 from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import BusyError, CelebAHQError, DiskSpaceError, FormatError, UsageError
-from celebahq_tools.pipeline import build as build_module
-from celebahq_tools.pipeline import workers
+from celebahq_tools.pipeline import partial, workers
 from celebahq_tools.pipeline.build import BuildSummary, build_pyramid
 from celebahq_tools.pipeline.job import Job, face_job, images_job
 from celebahq_tools.pipeline.lock import output_lock
@@ -41,7 +40,7 @@ def job_of(root: Path, config: BuildConfig = PLAIN) -> Job:
 
 
 def build(root: Path, out: Path, config: BuildConfig = PLAIN, **options: object) -> BuildSummary:
-    return build_pyramid(job_of(root, config), config, RunOptions(**options), out, silent)  # type: ignore[arg-type]
+    return build_pyramid(job_of(root, config), RunOptions(**options), out, silent)  # type: ignore[arg-type]
 
 
 def content(path: Path) -> str:
@@ -63,7 +62,7 @@ def test_the_sample_becomes_a_pyramid(tmp_path: Path) -> None:
     out = tmp_path / "sample.h5"
     with open_sample() as source:
         config = BuildConfig(recipe="plain", res=128)
-        summary = build_pyramid(face_job(source, config, RunOptions()), config, RunOptions(), out, silent)
+        summary = build_pyramid(face_job(source, config, RunOptions()), RunOptions(), out, silent)
         records = [source.record(file) for file in source.files]
     assert summary.num_images == len(records) >= 3
     assert leftovers(out) == ["sample.lock"]
@@ -193,11 +192,10 @@ def test_a_small_face_is_rejected_when_asked(tmp_path: Path, make_celeba: MakeCe
 def test_a_late_reject_leaves_the_file_it_would_have_made_early(tmp_path: Path, make_celeba: MakeCelebA) -> None:
     root, out = make_celeba(5), tmp_path / "late.h5"
     job = job_of(root)
-    digest = PLAIN.digest(job.spec.source_kind, job.spec.source_digest, json.dumps(job.stamps, sort_keys=True))
-    survey(job.spec, job.tasks, RunOptions(), BuildPaths.beside(out), digest, silent)
+    survey(job.spec, job.tasks, RunOptions(), BuildPaths.beside(out), job.digest, silent)
     for number in (2, 5):
         (root / "img_celeba" / f"{number:06d}.jpg").unlink()
-    summary = build_pyramid(job, PLAIN, RunOptions(), out, silent)
+    summary = build_pyramid(job, RunOptions(), out, silent)
     assert [reject.reason for reject in summary.rejects] == ["missing", "missing"]
     assert not list(tmp_path.glob("*.partial"))
 
@@ -231,7 +229,7 @@ def test_too_small_a_disk_is_noticed_before_the_start(
     tmp_path: Path, make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr(build_module.shutil, "disk_usage", lambda _path: usage)
+    monkeypatch.setattr(partial.shutil, "disk_usage", lambda _path: usage)
     with pytest.raises(DiskSpaceError, match=r"need 0\.00 GiB, 0\.00 GiB are free"):
         build(make_celeba(2), tmp_path / "out.h5")
     assert not list(tmp_path.glob("out.h5*"))
@@ -276,7 +274,7 @@ def test_a_damaged_slot_is_found_and_rendered_again(tmp_path: Path, make_celeba:
         stages.append(stage)
 
     job = job_of(root)
-    build_pyramid(job, PLAIN, RunOptions(), out, damaging)
+    build_pyramid(job, RunOptions(), out, damaging)
     first = stages.index("verify")
     assert "render" in stages[first:], "the damaged slot was not found"
     assert content(out) == content(tmp_path / "good.h5")
@@ -290,7 +288,7 @@ def test_pictures_are_imported_with_labels(tmp_path: Path) -> None:
         (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[name]).save(tmp_path / "src" / name)
     config = BuildConfig(recipe="images", res=32)
-    build_pyramid(images_job(open_source(tmp_path / "src"), config), config, RunOptions(), tmp_path / "o.h5", silent)
+    build_pyramid(images_job(open_source(tmp_path / "src"), config), RunOptions(), tmp_path / "o.h5", silent)
     with PyramidReader(tmp_path / "o.h5") as reader:
         assert reader.label_names == ("cat", "dog")
         assert reader.labels is not None
@@ -309,9 +307,9 @@ def test_pictures_that_are_not_square(tmp_path: Path, fit: str, accepted: int) -
     job = images_job(open_source(tmp_path / "src"), config)
     if not accepted:
         with pytest.raises(CelebAHQError, match="64x32 is not square"):
-            build_pyramid(job, config, RunOptions(), tmp_path / "o.h5", silent)
+            build_pyramid(job, RunOptions(), tmp_path / "o.h5", silent)
         return
-    build_pyramid(job, config, RunOptions(), tmp_path / "o.h5", silent)
+    build_pyramid(job, RunOptions(), tmp_path / "o.h5", silent)
     image = PyramidReader(tmp_path / "o.h5").read(0)
     assert (image == 200).all() == (fit == "crop")
     assert (image[:, 0] == 0).all() == (fit == "pad")
@@ -325,7 +323,7 @@ def test_cifar10_is_imported_bit_exact_with_its_classes(tmp_path: Path, shared: 
     archive = shared / "data" / "cifar10-train.zip"
     config = BuildConfig(recipe="images", res=32, limit=300)
     job = images_job(open_source(archive), config)
-    build_pyramid(job, config, RunOptions(), tmp_path / "o.h5", silent)
+    build_pyramid(job, RunOptions(), tmp_path / "o.h5", silent)
     with PyramidReader(tmp_path / "o.h5") as reader, zipfile.ZipFile(archive) as members:
         assert len(reader) == 300
         for slot in range(0, 300, 60):

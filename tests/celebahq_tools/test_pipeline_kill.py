@@ -27,7 +27,7 @@ src, out, jobs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = BuildConfig(recipe="plain", res=int(sys.argv[4]))
 options = RunOptions(jobs=jobs)
 print("started", flush=True)
-build_pyramid(face_job(open_source(src), config, options), config, options, out, lambda stage, done, total: None)
+build_pyramid(face_job(open_source(src), config, options), options, out, lambda stage, done, total: None)
 """
 
 

@@ -49,7 +49,7 @@ def test_faces_are_found_and_cropped(tmp_path: Path, photos: Path) -> None:
             job = face_job(open_source(photos), config, RunOptions())
         except MissingDependencyError as error:
             pytest.skip(str(error))
-        summary = build_pyramid(job, config, RunOptions(jobs=2), out, silent)
+        summary = build_pyramid(job, RunOptions(jobs=2), out, silent)
         assert summary.num_images == expected
         assert [(reject.file, reject.reason) for reject in summary.rejects] == [("wall.png", "no-face")]
     with PyramidReader(out) as reader:
@@ -67,9 +67,9 @@ def test_crops_of_found_and_annotated_faces_agree(tmp_path: Path, photos: Path) 
         found = face_job(open_source(photos), config, RunOptions())
     except MissingDependencyError as error:
         pytest.skip(str(error))
-    build_pyramid(found, config, RunOptions(), tmp_path / "found.h5", silent)
+    build_pyramid(found, RunOptions(), tmp_path / "found.h5", silent)
     with open_sample() as source:
-        build_pyramid(face_job(source, config, RunOptions()), config, RunOptions(), tmp_path / "known.h5", silent)
+        build_pyramid(face_job(source, config, RunOptions()), RunOptions(), tmp_path / "known.h5", silent)
     with PyramidReader(tmp_path / "found.h5") as one, PyramidReader(tmp_path / "known.h5") as two:
         for slot in range(2):
             side = np.hypot(*(two.index.quad[slot][3] - two.index.quad[slot][0]))
@@ -84,9 +84,9 @@ def test_ffhq_crops_an_annotated_face_from_68_landmarks(tmp_path: Path) -> None:
         except MissingDependencyError as error:
             pytest.skip(str(error))
         assert "landmarks_model_sha256" in job.stamps
-        build_pyramid(job, config, RunOptions(), tmp_path / "ffhq.h5", silent)
+        build_pyramid(job, RunOptions(), tmp_path / "ffhq.h5", silent)
         plain = dataclasses.replace(config, recipe="plain")
-        build_pyramid(face_job(source, plain, RunOptions()), plain, RunOptions(), tmp_path / "plain.h5", silent)
+        build_pyramid(face_job(source, plain, RunOptions()), RunOptions(), tmp_path / "plain.h5", silent)
     quads = [PyramidReader(tmp_path / f"{name}.h5").index.quad[0] for name in ("ffhq", "plain")]
     assert 0 < np.abs(quads[0] - quads[1]).max() < 0.1 * np.ptp(quads[1])
 
@@ -103,11 +103,11 @@ def test_the_paper_recipe_restores_only_what_it_needs(tmp_path: Path) -> None:
     config = BuildConfig(recipe="paper", res=64, restorer=restorer, limit=2)
     for name, jobs in (("one", 1), ("two", 2)):
         job = face_job(open_source(root), config, RunOptions())
-        summary = build_pyramid(job, config, RunOptions(jobs=jobs), tmp_path / f"{name}.h5", silent)
+        summary = build_pyramid(job, RunOptions(jobs=jobs), tmp_path / f"{name}.h5", silent)
     assert summary.restored_share is not None
     assert 0 < summary.restored_share < 1
     plain = BuildConfig(recipe="plain", res=64, limit=2)
-    build_pyramid(face_job(open_source(root), plain, RunOptions()), plain, RunOptions(), tmp_path / "plain.h5", silent)
+    build_pyramid(face_job(open_source(root), plain, RunOptions()), RunOptions(), tmp_path / "plain.h5", silent)
     with (
         PyramidReader(tmp_path / "one.h5") as one,
         PyramidReader(tmp_path / "two.h5") as two,
