@@ -7,16 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import ImageSetError
-from metrics.sources.arrays import FileRows
 from metrics.sources.base import ImageSet, replicate_channels
 
 
 class PyramidSet(ImageSet):
-    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized.
-
-    Contiguous levels are read by position in the file, so that what was read does not count as this
-    process's memory, as a map of 50 GB would.
-    """
+    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized."""
 
     kind = "pyramid"
 
@@ -40,11 +35,6 @@ class PyramidSet(ImageSet):
         self.resizer = None if self.res == self._reader.resolution else "pyramid-level"
         if self.n == 0:
             raise ImageSetError(f"{path} holds no images")
-        self._rows: FileRows | None = None
-        place = self._reader.layout.levels[self.res]
-        if place.offset is not None:
-            file = path.open("rb")
-            self._rows = FileRows(file, str(path), place.shape, place.dtype, place.offset)
 
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `indices`, in that order."""
@@ -52,8 +42,6 @@ class PyramidSet(ImageSet):
 
         wanted = np.asarray(indices)
         try:
-            if self._rows is not None:
-                return replicate_channels(self._rows.read(wanted))
             return replicate_channels(self._reader.read(wanted, self.res))
         except (CelebAHQError, OSError) as error:
             raise ImageSetError(f"{self.label}: images {wanted.min()}..{wanted.max()}: {error}") from error
@@ -64,5 +52,3 @@ class PyramidSet(ImageSet):
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
-        if self._rows is not None:
-            self._rows.close()
