@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from celebahq_tools.cli.building import ids_of, run_job, run_options
-from celebahq_tools.cli.common import command_errors, json_option, quiet_option
+from celebahq_tools.cli.building import ids_of, run_flags, run_job, run_options
+from celebahq_tools.cli.common import command_errors
 from celebahq_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,18 +50,7 @@ if TYPE_CHECKING:
 @click.option("--restorer-weights", type=click.Path(path_type=Path), help="Its weights, instead of the cached ones.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option("--landmarks-model", type=click.Path(path_type=Path), help="dlib's 68-point model file.")
-@click.option(
-    "--ids",
-    help="Only these files (names with or without ending, comma separated, or @FILE with one a line).",
-)
-@click.option("--limit", type=int, help="Only the first this many files.")
-@click.option("--jobs", "-j", type=int, default=1, show_default=True, help="Worker processes.")
-@click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares this disk, tcp://HOST:PORT.")
-@click.option("--strict", is_flag=True, help="Stop at the first picture that is rejected.")
-@click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise, finished or not.")
-@click.option("--dry-run", is_flag=True, help="Try a few items, print time, disk and memory needed, write nothing.")
-@quiet_option
-@json_option
+@run_flags
 @command_errors
 def build_cmd(
     src: Path | None,

@@ -1,14 +1,14 @@
 """What the commands that fill a pyramid share: options, progress by stage, the summary."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from celebahq_tools.cli.common import ProgressFn, emit, progress_bar
+from celebahq_tools.cli.common import ProgressFn, emit, json_option, progress_bar, quiet_option
 from celebahq_tools.errors import EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,31 @@ if TYPE_CHECKING:
 
 STAGE_LABELS = {"survey": "Surveying", "render": "Rendering", "verify": "Verifying"}
 REJECTS_SHOWN = 5
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+RUN_OPTIONS = (
+    click.option(
+        "--ids", help="Only these files (names, with or without ending, comma separated, or @FILE)."
+    ),
+    click.option("--limit", type=int, help="Only the first this many files."),
+    click.option("--jobs", "-j", type=int, default=1, show_default=True, help="Worker processes."),
+    click.option(
+        "--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares this disk, tcp://HOST:PORT."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at the first picture that is rejected."),
+    click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise, finished or not."),
+    click.option("--dry-run", is_flag=True, help="Try a few items, print time, disk and memory needed, write nothing."),
+    quiet_option,
+    json_option,
+)
+
+
+def run_flags(command: Command) -> Command:
+    """Add the options of how to run that all commands of this kind have."""
+    for option in reversed(RUN_OPTIONS):
+        command = option(command)
+    return command
 
 
 def run_options(

@@ -5,8 +5,8 @@ from typing import cast
 
 import click
 
-from celebahq_tools.cli.building import ids_of, run_job, run_options
-from celebahq_tools.cli.common import command_errors, json_option, quiet_option
+from celebahq_tools.cli.building import ids_of, run_flags, run_job, run_options
+from celebahq_tools.cli.common import command_errors
 
 
 @click.group("import")
@@ -28,15 +28,7 @@ def import_cmd() -> None:
     help="Pictures that are not square: take the centre, add black bars, or reject them.",
 )
 @click.option("--keep", type=int, help="Keep only the best this many by quality score.")
-@click.option("--ids", help="Only these files (comma separated, or @FILE with one a line).")
-@click.option("--limit", type=int, help="Only the first this many files.")
-@click.option("--jobs", "-j", type=int, default=1, show_default=True, help="Worker processes.")
-@click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares this disk, tcp://HOST:PORT.")
-@click.option("--strict", is_flag=True, help="Stop at the first picture that is rejected.")
-@click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise, finished or not.")
-@click.option("--dry-run", is_flag=True, help="Try a few items, print time, disk and memory needed, write nothing.")
-@quiet_option
-@json_option
+@run_flags
 @command_errors
 def import_images(
     source: Path,

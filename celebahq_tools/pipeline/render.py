@@ -1,8 +1,12 @@
 """Second pass: fill every empty slot of the partial pyramid, here or on a cluster."""
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from celebahq_tools.config import RunOptions
+from celebahq_tools.errors import DiskSpaceError
 from celebahq_tools.pipeline.candidates import Candidate, Reject
 from celebahq_tools.pipeline.paths import BuildPaths
 from celebahq_tools.pipeline.recipes import RecipeSpec
@@ -13,6 +17,7 @@ from celebahq_tools.pipeline.workers import run_tasks
 from celebahq_tools.store import SlotWriter
 
 RENDER = "render"
+SYNC_INTERVAL_SEC = 2.0
 
 Work = Sequence[tuple[int, Candidate]]
 
@@ -42,14 +47,45 @@ def render(
             shards = shard_plan(work, len(chosen), spec.config.res, paths.shards, plan)
             results = _on_cluster(spec, writer, shards, options, paths)
         rejects: list[Reject] = []
-        for result in results:
-            done += 1
-            progress(RENDER, done, len(chosen))
-            if result.reject is not None:
-                rejects.append(result.reject)
-                refuse_if_strict([result.reject], options)
-        writer.sync()
+        with synced_in_background(paths.partial):
+            for result in results:
+                done += 1
+                progress(RENDER, done, len(chosen))
+                if result.reject is not None:
+                    rejects.append(result.reject)
+                    refuse_if_strict([result.reject], options)
     return rejects
+
+
+@contextmanager
+def synced_in_background(path: Path) -> Iterator[None]:
+    """Bring what is written to the file to the disk every few seconds, and once more at the end.
+
+    A power cut then loses seconds of work, and nobody waits at the end for the whole file to be written out.
+    Raises DiskSpaceError or OSError when the disk did not take what was written.
+    """
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def sync() -> None:
+        with SlotWriter(path) as writer:
+            while not failures and not stop.wait(SYNC_INTERVAL_SEC):
+                try:
+                    writer.sync()
+                except (OSError, DiskSpaceError) as error:
+                    failures.append(error)
+
+    thread = threading.Thread(target=sync, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+    with SlotWriter(path) as writer:
+        writer.sync()
 
 
 def _here(spec: RecipeSpec, writer: SlotWriter, work: Work, options: RunOptions) -> Iterator[Filled]:
