@@ -80,11 +80,15 @@ def main() -> None:
 
 
 def geometry(folder: Path, images: int, rounds: int, res: int) -> dict[str, Any]:
-    """Recipe `plain`, whole command: 1 job and 2 jobs, and 1 job on a tenth of the images for the fixed cost."""
+    """Recipe `plain`, whole command: 1 job and 2 jobs, and both on a tenth of the images for the fixed cost."""
     source = make_source(folder / "source", images)
     recipe = ("--recipe", "plain", "--res", str(res))
     tenth = images // 10
-    one, two, small, memory = [], [], [], []
+    one: list[float] = []
+    two: list[float] = []
+    small_one: list[float] = []
+    small_two: list[float] = []
+    memory: list[float] = []
     for _ in range(rounds):
         seconds, own, _none = timed_build(source, folder / "o.h5", *recipe, "--jobs", "1")
         one.append(seconds)
@@ -92,14 +96,19 @@ def geometry(folder: Path, images: int, rounds: int, res: int) -> dict[str, Any]
         seconds, _own, worker = timed_build(source, folder / "o.h5", *recipe, "--jobs", "2")
         two.append(seconds)
         memory.append(worker)
-        small.append(timed_build(source, folder / "o.h5", *recipe, "--limit", str(tenth))[0])
+        small_one.append(timed_build(source, folder / "o.h5", *recipe, "--limit", str(tenth))[0])
+        small_two.append(timed_build(source, folder / "o.h5", *recipe, "--limit", str(tenth), "--jobs", "2")[0])
     rate = Spread.of([images / seconds for seconds in one])
-    marginal = Spread.of([(images - tenth) / (a - b) for a, b in zip(one, small, strict=True)])
+    more_one = [whole - part for whole, part in zip(one, small_one, strict=True)]
+    more_two = [whole - part for whole, part in zip(two, small_two, strict=True)]
+    marginal = Spread.of([(images - tenth) / seconds for seconds in more_one])
+    marginal_scaling = Spread.of([a / b for a, b in zip(more_one, more_two, strict=True)])
     scaling = Spread.of([a / b for a, b in zip(one, two, strict=True)])
     print(f"plain, {images} images at {res}², {rounds} rounds, median (smallest-largest)")
     print(f"  images per second, 1 job, start-up, survey and verification included   {rate.text()}")
     print(f"  images per second and core beyond the first {tenth:4d}                       {marginal.text()}")
-    print(f"  speed of 2 jobs over 1 job                                              {scaling.text()}")
+    print(f"  speed of 2 jobs over 1 job, start-up of both included                   {scaling.text()}")
+    print(f"  speed of 2 jobs over 1 job beyond the first {tenth:4d}                        {marginal_scaling.text()}")
     print(f"  peak memory of a process, GiB (limit {WORKER_LIMIT_GIB})                              {max(memory):.2f}")
     return {
         "images": images,
@@ -107,10 +116,12 @@ def geometry(folder: Path, images: int, rounds: int, res: int) -> dict[str, Any]
         "rounds": rounds,
         "seconds_1_job": one,
         "seconds_2_jobs": two,
-        "seconds_1_job_tenth": small,
+        "seconds_1_job_tenth": small_one,
+        "seconds_2_jobs_tenth": small_two,
         "images_per_sec_1_job": vars_of(rate),
         "images_per_sec_marginal": vars_of(marginal),
         "speed_of_2_jobs": vars_of(scaling),
+        "speed_of_2_jobs_marginal": vars_of(marginal_scaling),
         "peak_worker_gib": max(memory),
     }
 

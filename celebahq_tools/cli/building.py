@@ -24,9 +24,7 @@ REJECTS_SHOWN = 5
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUN_OPTIONS = (
-    click.option(
-        "--ids", help="Only these files (names, with or without ending, comma separated, or @FILE)."
-    ),
+    click.option("--ids", help="Only these files (names, with or without ending, comma separated, or @FILE)."),
     click.option("--limit", type=int, help="Only the first this many files."),
     click.option("--jobs", "-j", type=int, default=1, show_default=True, help="Worker processes."),
     click.option(
