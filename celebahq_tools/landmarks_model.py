@@ -10,6 +10,7 @@ from typing import Any
 from celebahq_tools.archives import shown
 from celebahq_tools.errors import FormatError, MissingDependencyError
 from celebahq_tools.names import one_line
+from celebahq_tools.weights import cache_folder
 
 MODEL_FILE = "shape_predictor_68_face_landmarks.dat"
 MODEL_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
@@ -82,12 +83,6 @@ def import_dlib() -> Any:
     return dlib
 
 
-def default_cache() -> Path:
-    """Folder for unpacked models: `celebahq-tools` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "celebahq-tools"
-
-
 def _package_folders() -> list[Path]:
     """`models` folder of face_recognition_models, which cannot be imported without pkg_resources."""
     try:
@@ -101,7 +96,7 @@ def _unpacked(path: Path, cache: Path | None) -> Path:
     """`path` itself, or the model unpacked from a .bz2 into the cache."""
     if path.suffix != PACKED_SUFFIX:
         return path
-    folder = default_cache() if cache is None else cache
+    folder = cache_folder() if cache is None else cache
     with path.open("rb") as packed:
         digest = hashlib.file_digest(packed, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else ""
     digest = digest or hashlib.sha256(path.read_bytes()).hexdigest()
