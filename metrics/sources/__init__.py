@@ -25,7 +25,7 @@ def open_image_set(
 ) -> ImageSet:
     """The set of images at `path`; `FILE.npz::KEY` names one array of an archive.
 
-    res      hand the images out at this side; None: as they are. A pyramid must have this level; the others
+    res      hand the images out at this side; None: as they are. A pyramid must have this level, and the others
              are resized, which needs `resizer`, one of RESIZERS, unless every image has this side already.
     n        use the first n images only; more than there are is an error.
 
@@ -46,7 +46,7 @@ def open_image_set(
     if suffix in PYRAMID_SUFFIXES:
         from metrics.sources.pyramid import PyramidSet
 
-        opened = PyramidSet(where, res=res, resizer=resizer)
+        opened = PyramidSet(where, res=res)
     elif where.is_dir() or suffix == ".zip":
         from metrics.sources.pictures import PictureSet
 

@@ -11,11 +11,14 @@ from metrics.sources.base import ImageSet, replicate_channels
 
 
 class PyramidSet(ImageSet):
-    """One level of a pyramid file; `res` None is the finest. Levels are read as stored, never resized."""
+    """One level of a pyramid file; `res` None is the finest.
+
+    Levels are read as stored, never resized: a resizer named for the other set of a comparison is not used here.
+    """
 
     kind = "pyramid"
 
-    def __init__(self, path: Path, *, res: int | None, resizer: str | None) -> None:
+    def __init__(self, path: Path, *, res: int | None) -> None:
         from celebahq_tools.errors import CelebAHQError
         from celebahq_tools.store import PyramidReader
 
@@ -27,8 +30,6 @@ class PyramidSet(ImageSet):
         if res is not None and res not in levels:
             known = ", ".join(str(level) for level in levels)
             raise ImageSetError(f"{path} has no level of {res} pixels; it has {known}")
-        if resizer is not None:
-            raise ImageSetError(f"{path} is a pyramid: its levels are read as stored, drop the resizer")
         self.label = str(path)
         self.n = len(self._reader)
         self.res = self._reader.resolution if res is None else res

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import metrics
 from metrics.errors import ImageSetError
 from metrics.sources import as_image_set, open_image_set, sample_indices
 from metrics.sources.base import resize_chw
@@ -173,6 +174,24 @@ def test_pyramid_levels_are_read_and_others_refused(natural_images: Any, tmp_pat
         np.testing.assert_array_equal(opened.read([3]), images[3:, :, ::2, ::2])
     with pytest.raises(ImageSetError, match="no level of 64 pixels; it has 32, 16, 8, 4"):
         open_image_set(path, res=64)
+
+
+def test_a_resizer_for_the_other_set_leaves_a_pyramid_alone(natural_images: Any, tmp_path: Path) -> None:
+    images = natural_images(4, 64)
+    path = pyramid(tmp_path / "p.h5", images)
+    (tmp_path / "fakes").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "fakes" / f"{number}.png")
+    with (
+        open_image_set(path, res=32, resizer="lanczos") as level,
+        open_image_set(path, res=32) as plain,
+        open_image_set(tmp_path / "fakes", res=32, resizer="lanczos") as folder,
+    ):
+        np.testing.assert_array_equal(level.read(range(4)), plain.read(range(4)))
+        assert level.resizer == "pyramid-level"
+        assert "lanczos" in (folder.resizer or "")
+    result = metrics.swd(path, tmp_path / "fakes", res=32, resizer="lanczos", floor=False)
+    assert 0 < result.value < 100
 
 
 def test_fewer_images_than_asked(natural_images: Any) -> None:
