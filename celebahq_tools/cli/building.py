@@ -149,10 +149,10 @@ def _summary_text(summary: "BuildSummary") -> str:
             f"The restorer computed {summary.restored_share:.0%} of the pictures' pixels, what the crops need."
         )
     if summary.left_out:
-        lines.append(f"{summary.left_out} accepted images were left out by --keep.")
+        lines.append(f"Left out by --keep: {summary.left_out} accepted images.")
     if summary.rejects:
         rejects_file = summary.out.with_name(f"{summary.out.stem}.rejects.jsonl")
-        lines.append(f"{len(summary.rejects)} pictures were rejected, see {rejects_file}:")
+        lines.append(f"Rejected pictures: {len(summary.rejects)}, see {rejects_file}:")
         lines += [f"  {reject.message} [{reject.reason}]" for reject in summary.rejects[:REJECTS_SHOWN]]
         if len(summary.rejects) > REJECTS_SHOWN:
             lines.append(f"  ... and {len(summary.rejects) - REJECTS_SHOWN} more")

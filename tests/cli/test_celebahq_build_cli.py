@@ -93,7 +93,7 @@ def test_rejects_are_shown_and_strict_fails(tmp_path: Path, make_celeba: MakeCel
     arguments = ["build", "--src", root, "--recipe", "plain", "--res", 32, "-q"]
     result = run(*arguments, "--out", tmp_path / "a.h5")
     assert result.exit_code == 0
-    assert "1 pictures were rejected" in result.stdout
+    assert "Rejected pictures: 1" in result.stdout
     assert "000002.jpg" in result.stdout
     strict = run(*arguments, "--out", tmp_path / "b.h5", "--strict")
     assert strict.exit_code == 1
