@@ -85,8 +85,10 @@ def build_cmd(
       celebahq build --src celeba/ --out celebahq.h5 --keep 30000 --jobs 8
       celebahq build --src photos/ --out faces.h5 --res 512 --faces all
     """
+    from celebahq_tools.pipeline.paths import BuildPaths
     from celebahq_tools.sources import open_sample, open_source
 
+    BuildPaths.beside(out)
     options = run_options(jobs, dask, strict, overwrite, landmarks_model, deltas)
     with ExitStack() as stack:
         source = stack.enter_context(open_sample()) if src is None else open_source(src)
