@@ -50,6 +50,8 @@ def default_recipe(restorer: RestorerConfig) -> tuple[RecipeName, str]:
     """The recipe when none is asked for: `paper` if its restorer can be opened, else `plain`; and a note on it."""
     from celebahq_tools.restore import open_restorer
 
+    if restorer.name == "none":
+        return "plain", "without a restorer the recipe is plain, geometry only"
     try:
         stamp = open_restorer(restorer).stamp()
     except MissingDependencyError as error:

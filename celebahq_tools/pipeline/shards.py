@@ -101,8 +101,11 @@ def render_shard(spec: RecipeSpec, shard: Shard) -> Shard:
 
 def join_shard(shard: Shard, writer: SlotWriter) -> Iterator[Filled]:
     """Copy a finished shard into its slots, then remove it. Raises FormatError if its bytes have changed."""
+    wanted = {slot for slot, _candidate in shard.work}
     with shard.data.open("rb") as data:
         for filled in _finished(shard):
+            if filled.slot not in wanted:
+                continue  # joined before the building process was killed
             if filled.reject is None:
                 data.seek(_offset(shard, filled.slot))
                 image = np.frombuffer(data.read(shard.image_bytes), np.uint8)
