@@ -1,5 +1,6 @@
 """Grids of images, and PNG files that are there whole or not at all."""
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(partial, format="PNG")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        remove(partial)
         raise write_error(path, error) from None
 
 
@@ -50,3 +51,9 @@ def write_error(path: Path, error: OSError) -> DiskSpaceError | RunError:
     if error.errno in _FULL:
         return DiskSpaceError(f"{path}: the disk is full; free some space and start again")
     return RunError(f"cannot write {path} ({error.strerror or error}); choose another place")
+
+
+def remove(partial: Path) -> None:
+    """Remove an unfinished file if there is one."""
+    with contextlib.suppress(OSError):
+        partial.unlink()
