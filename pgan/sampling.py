@@ -245,19 +245,26 @@ def _write_npy(generator: StoredGenerator, config: SampleConfig, out: Path, prog
         raise write_error(out, error) from None
 
 
+def check_grid(count: int, grid: tuple[int, int] | None, out: Path) -> tuple[int, int]:
+    """Columns and rows for `count` samples (None: about a square); ConfigError for too few, or a name of no PNG."""
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: a grid is a PNG; choose a name that ends in .png")
+    if grid is None:
+        side = math.ceil(math.sqrt(count))
+        return side, -(-count // side)
+    if grid[0] * grid[1] > count:
+        raise ConfigError(
+            f"a grid of {grid[0]}x{grid[1]} shows {grid[0] * grid[1]} samples, {count} are asked for; raise --n"
+        )
+    return grid
+
+
 def write_sample_grid(generator: StoredGenerator, config: SampleConfig, grid: tuple[int, int] | None, out: Path) -> int:
     """Write the first columns x rows samples as one PNG; the number shown.
 
     grid None: all samples in about a square. Raises ConfigError when there are fewer samples than cells.
     """
-    count = len(config.samples)
-    columns, rows = grid or ((side := math.ceil(math.sqrt(count))), -(-count // side))
-    if grid is not None and columns * rows > count:
-        raise ConfigError(
-            f"a grid of {columns}x{rows} shows {columns * rows} samples, {count} are asked for; raise --n"
-        )
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"{out}: a grid is a PNG; choose a name that ends in .png")
+    columns, rows = check_grid(len(config.samples), grid, out)
     shown = config.samples[: columns * rows]
     images = np.concatenate([images for _, images in sample_batches(generator, shown, config)])
     write_png(out, grid_image(images, columns))

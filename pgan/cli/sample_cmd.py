@@ -60,6 +60,7 @@ def sample_cmd(
     from pgan.generate import read_generator
     from pgan.sampling import (
         SampleConfig,
+        check_grid,
         check_label,
         check_out,
         numbered_samples,
@@ -80,10 +81,12 @@ def sample_cmd(
     config = SampleConfig(samples=samples, label=label, truncation=truncation, batch=batch)
     cells = None if grid is None else parse_grid(grid)
     generator = read_generator(network, device)
+    check_label(generator, label)
+    if out is not None:
+        check_out(generator, config, out)
+    if grid_out is not None:
+        check_grid(len(samples), cells, grid_out)
     if dry_run:
-        check_label(generator, label)
-        if out is not None:
-            check_out(generator, config, out)
         res = generator.config.network.res
         plain = {"network": str(generator.path), "n": len(samples), "res": res, "bytes": len(samples) * 3 * res * res}
         emit(plain, f"would make {len(samples)} images of {res}x{res} from {generator.path}", as_json=as_json)
