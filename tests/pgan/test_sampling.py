@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from celebahq_tools.store import PyramidReader, verify_pyramid
+from metrics.sources import open_image_set
 from pgan.errors import ConfigError, DiskSpaceError, RunError
 from pgan.generate import StoredGenerator, read_generator
+from pgan.image_set import GeneratorSet
 from pgan.sampling import (
     SampleConfig,
     numbered_samples,
@@ -72,12 +74,14 @@ def test_an_interrupted_folder_is_completed_and_others_are_refused(generator: St
         write_samples(generator, config_of(5), out)
 
 
-def test_the_same_metrics_images_as_the_generator_set(generator: StoredGenerator, tmp_path: Path) -> None:
-    from pgan.image_set import GeneratorSet
-
+def test_metrics_read_what_they_would_sample_themselves(generator: StoredGenerator, tmp_path: Path) -> None:
     write_samples(generator, config_of(4), tmp_path / "array.npy")
+    write_samples(generator, config_of(4), tmp_path / "folder")
     images = GeneratorSet(generator, n=4).read(range(4)).astype(int)
-    np.testing.assert_allclose(np.load(tmp_path / "array.npy").astype(int), images, atol=1)
+    for name in ("array.npy", "folder"):
+        with open_image_set(tmp_path / name) as opened:
+            assert opened.n == 4
+            np.testing.assert_allclose(opened.read(range(4)).astype(int), images, atol=1)
 
 
 def test_seeds_give_one_image_each(generator: StoredGenerator, tmp_path: Path) -> None:
