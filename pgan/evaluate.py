@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import metrics
 from metrics.errors import MetricsError, WeightsError
 from metrics.protocol import Result, write_json
@@ -20,7 +22,7 @@ from metrics.sources import ImageSet, open_image_set
 from pgan.config import METRICS
 from pgan.drawn import drawn
 from pgan.errors import ConfigError, PganError, RunError
-from pgan.generate import StoredGenerator, read_generator
+from pgan.generate import NETWORKS, StoredGenerator, read_generator
 from pgan.image_set import PYRAMID, GeneratorSet
 from pgan.mirrored import MirroredSet
 
@@ -174,8 +176,9 @@ def result_path(run: Path, kimg: int, metric: str) -> Path:
 
 
 def kimg_of(generator: StoredGenerator) -> int:
-    """Thousands of images shown, as file names of a run say it."""
-    return round(generator.nimg / 1000)
+    """Thousands of images shown: as the file's name says, if it is named as in RUN/networks, else from what it holds."""
+    stem = generator.path.stem
+    return int(stem) if stem.isdecimal() and generator.path.parent.name == NETWORKS else generator.nimg // 1000
 
 
 def write_results(run: Path, kimg: int, results: Mapping[str, Result]) -> dict[str, float]:
@@ -213,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
+    # Training goes on beside it.
+    torch.set_num_threads(chosen.jobs)
     try:
         results = evaluate_generator(
             chosen.network,

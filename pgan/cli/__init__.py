@@ -4,6 +4,9 @@ import click
 
 from pgan import __version__
 from pgan.cli.eval_cmd import eval_cmd
+from pgan.cli.export_cmd import export_cmd
+from pgan.cli.sample_cmd import sample_cmd
+from pgan.cli.video_cmd import video_cmd
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,5 +15,5 @@ def main() -> None:
     """Train progressive GANs on pyramids, and use what was trained."""
 
 
-for command in (eval_cmd,):
+for command in (sample_cmd, video_cmd, eval_cmd, export_cmd):
     main.add_command(command)

@@ -88,6 +88,10 @@ def eval_cmd(
         emit(plain, f"would measure {', '.join(config.metrics)} of {len(files)} networks on {data}", as_json=as_json)
         return
     reasons: dict[str, str] = {}
+
+    def skipped(name: str, reason: str) -> None:
+        reasons[name] = reason
+
     with progress_bar("eval", quiet=quiet, unit="network") as progress:
         table = evaluate_run(
             run,
@@ -97,7 +101,7 @@ def eval_cmd(
             jobs=jobs or available_cores(),
             device=device,
             progress=progress,
-            skipped=reasons.setdefault,
+            skipped=skipped,
         )
     best = {name: row for name in config.metrics if (row := best_network(table, name)) is not None}
     plain_result = {

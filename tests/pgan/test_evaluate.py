@@ -13,7 +13,7 @@ from metrics.errors import ImageSetError
 from metrics.protocol import read_result
 from metrics.sources import open_image_set
 from pgan.errors import CheckpointError, ConfigError, RunError
-from pgan.evaluate import EvaluationConfig, evaluate_generator, main, measure, open_sets, write_results
+from pgan.evaluate import EvaluationConfig, evaluate_generator, kimg_of, main, measure, open_sets, write_results
 from pgan.evaluate_run import best_network, evaluate_run, networks_of, read_run
 from pgan.generate import read_generator
 from pgan.image_set import GeneratorSet
@@ -100,6 +100,15 @@ def test_a_run_is_measured_once(tiny_run: Path, tmp_path: Path) -> None:
     assert best is not None
     assert best.values["swd"] == min(row.values["swd"] for row in table)
     assert best_network(table, "fid") is None
+
+
+def test_results_are_named_as_the_network_is(tiny_run: Path, tmp_path: Path) -> None:
+    file = network(tiny_run)
+    assert kimg_of(read_generator(file)) == 20
+    assert kimg_of(read_generator(file.rename(tiny_run / "networks" / "000019.safetensors"))) == 19
+    assert (
+        kimg_of(read_generator((tiny_run / "networks" / "000019.safetensors").rename(tmp_path / "7.safetensors"))) == 20
+    )
 
 
 def test_a_coarser_level_is_measured_as_the_data_have_it(tiny_run: Path, tmp_path: Path) -> None:
