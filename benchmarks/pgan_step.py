@@ -7,6 +7,7 @@ Programs of one resolution run interleaved, each after one step that warms up; r
 run. At `--parts-res` each optimisation is also taken out, or another form put in, one at a time. Before anything is
 timed, both programs must give the same losses from the same weights, latents and images. A run replaces the entries
 of its own resolutions in benchmarks/results/pgan_step.json and keeps the others; each entry has its load and date.
+On a machine that others use, processor time tells more; OMP_WAIT_POLICY=PASSIVE keeps waiting out of it.
 Networks: 512 maps up to 32², halving with every level above; weights as drawn. Reals are noise, which costs the same.
 """
 
@@ -14,8 +15,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -177,35 +178,44 @@ def programs_of(res: int, downsample: str, *, parts: bool, compiled: bool) -> di
     return programs
 
 
-def measure(programs: dict[str, Program], rounds: int) -> dict[str, list[float]]:
-    """Seconds per step of each program, interleaved, after one step each."""
-    readings: dict[str, list[float]] = {name: [] for name in programs}
+def measure(programs: dict[str, Program], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and processor seconds per step of each program, interleaved, after one step each."""
+    readings: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for number in range(rounds + 1):
         for name, step in programs.items():
-            started = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             step()
             if number:
-                readings[name].append(time.perf_counter() - started)
+                readings[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     return readings
 
 
-def report(title: str, batch: int, readings: dict[str, list[float]]) -> dict[str, Any]:
+def report(title: str, batch: int, readings: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
     """Print a table; what is stored of it."""
-    print(title, flush=True)
-    base = readings[PLAIN]
+    print(f"{title}\n  {'':40s} {'s/step':22s} {'s/kimg':>9s}  {'x plain':19s} by processor time", flush=True)
     entries = {}
-    for name, seconds in readings.items():
-        spread = Spread.of(seconds)
-        ratio = Spread.of([one / other for one, other in zip(base, seconds, strict=True)])
-        kimg = spread.median / batch * 1000
-        print(f"  {name:42s} {spread.text(3)} s/step  {kimg:8.1f} s/kimg  {ratio.text()} x", flush=True)
+    for name, pairs in readings.items():
+        wall, cpu = zip(*pairs, strict=True)
+        base_wall, base_cpu = zip(*readings[PLAIN], strict=True)
+        spread, kimg = Spread.of(wall), Spread.of(wall).median / batch * 1000
+        by_wall, by_cpu = ratios(base_wall, wall), ratios(base_cpu, cpu)
+        print(
+            f"  {name:40s} {spread.text(3):22s} {kimg:9.1f}  {by_wall.text():19s} {by_cpu.text()}",
+            flush=True,
+        )
         entries[name] = {
-            "seconds_per_step": seconds,
-            "median_sec_per_step": spread.median,
+            "seconds_per_step": wall,
+            "processor_seconds_per_step": cpu,
             "sec_per_kimg": kimg,
-            "times_plain_fp32": {"smallest": ratio.smallest, "median": ratio.median, "largest": ratio.largest},
+            "times_plain_fp32": asdict(by_wall),
+            "times_plain_fp32_by_processor_time": asdict(by_cpu),
         }
     return entries
+
+
+def ratios(base: Sequence[float], other: Sequence[float]) -> Spread:
+    """How many times faster the other one is, round by round."""
+    return Spread.of([one / two for one, two in zip(base, other, strict=True)])
 
 
 def stored_entries() -> dict[str, Any]:
