@@ -1,6 +1,6 @@
 """A stored generator, and images from it.
 
-Shapes: z (N, L) float32, images (N, 3, R, R) uint8 [0, 255] at the final resolution R, however far the network has grown.
+Shapes: z (N, L) float32, images (N, 3, R, R) uint8 [0, 255] at the final resolution R, however far it has grown.
 """
 
 from dataclasses import dataclass

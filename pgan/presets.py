@@ -27,7 +27,7 @@ GULRAJANI_LR = 1e-4
 
 def preset_names() -> tuple[str, ...]:
     """All names `preset` knows."""
-    rows = tuple(f"table1-{row}" for row in "abcdefgh") + ("table1-e-star",)
+    rows = (*(f"table1-{row}" for row in "abcdefgh"), "table1-e-star")
     releases = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")
     mnist = ("mnist1k", "mnist1k-grown")
     return ("celebahq-1024", *releases, "cifar10", *rows, *mnist, "lsgan", "demo")

@@ -1,7 +1,7 @@
 """Tensors and their description in one safetensors file: written whole or not at all, checked when read.
 
-The header carries a JSON text under the key `pgan`; it names the format, its version, the kind of file and the sha256 of
-all tensors. Nothing in a file is ever executed.
+The header carries a JSON text under the key `pgan`; it names the format, its version, the kind of file and the sha256
+of all tensors. Nothing in a file is ever executed.
 """
 
 import errno
@@ -79,7 +79,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(path: Path, *, kind: str | None = None) -> Snapshot:
-    """Read and check a file. Raises CheckpointError when it is missing, cut short, altered, of another kind or version."""
+    """Read and check a file. CheckpointError when it is missing, cut short, altered, of another kind or version."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

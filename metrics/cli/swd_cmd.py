@@ -78,8 +78,9 @@ def swd_cmd(
 ) -> None:
     """Sliced Wasserstein distance between the image sets REAL and FAKE, times 1e3.
 
-    A set is an HDF5 pyramid, a folder or zip of images, an .npy or .npz file (FILE.npz::KEY). With REAL alone:
-    the noise floor, which is the distance of two disjoint samples of it.
+    A set is an HDF5 pyramid, a folder or zip of images, an .npy or .npz file (FILE.npz::KEY), or a generator (a
+    .safetensors file or the directory of a run). With REAL alone: the noise floor, which is the distance of two
+    disjoint samples of it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Sets of images behind one interface: HDF5 pyramid, folder or zip of images, `.npy`, `.npz`, arrays.
+"""Sets of images behind one interface: HDF5 pyramid, folder or zip of images, `.npy`, `.npz`, arrays, generators.
 
 with open_image_set("faces.h5", res=256) as faces:
     for batch in faces.batches(64):     # (<= 64, 3, 256, 256) uint8
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from metrics.errors import ImageSetError
 from metrics.sources.base import RESIZERS, ImageSet, sample_indices
+from metrics.sources.generators import is_generator, open_by_entry_point
 
 __all__ = ["RESIZERS", "ImageSet", "as_image_set", "open_image_set", "sample_indices"]
 
 PYRAMID_SUFFIXES = (".h5", ".hdf5")
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".safetensors")
+FOREIGN_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
 KEY_MARK = "::"
 
 
@@ -24,6 +25,8 @@ def open_image_set(
     path: str | Path, *, res: int | None = None, resizer: str | None = None, n: int | None = None
 ) -> ImageSet:
     """The set of images at `path`; `FILE.npz::KEY` names one array of an archive.
+
+    A `.safetensors` file, or the directory of a training run, is sampled by the package that wrote it.
 
     res      hand the images out at this side; None: as they are. A pyramid must have this level, and the others
              are resized, which needs `resizer`, one of RESIZERS, unless every image has this side already.
@@ -47,6 +50,8 @@ def open_image_set(
         from metrics.sources.pyramid import PyramidSet
 
         opened = PyramidSet(where, res=res)
+    elif is_generator(where):
+        opened = open_by_entry_point(where, res=res, resizer=resizer)
     elif where.is_dir() or suffix == ".zip":
         from metrics.sources.pictures import PictureSet
 
@@ -56,14 +61,15 @@ def open_image_set(
 
         rows = open_npy(where) if suffix == ".npy" else open_npz_member(where, key or None)
         opened = ArraySet(rows, label=name, res=res, resizer=resizer)
-    elif suffix in CHECKPOINT_SUFFIXES:
+    elif suffix in FOREIGN_CHECKPOINT_SUFFIXES:
         raise ImageSetError(
-            f"{where} looks like a network checkpoint, which cannot be sampled here yet; "
-            "write its images to a folder or an .npy file and name that"
+            f"{where} looks like a network checkpoint of another program, which is not loaded (such files may hold "
+            "code); write its images to a folder or an .npy file and name that, or name a .safetensors generator"
         )
     else:
         raise ImageSetError(
-            f"{where} is not a set of images: expected an HDF5 pyramid (.h5), a folder, a .zip, .npy or .npz"
+            f"{where} is not a set of images: expected an HDF5 pyramid (.h5), a folder, a .zip, .npy, .npz "
+            "or a generator (.safetensors)"
         )
     opened.reopen = (name if name.startswith("/") else str(Path.cwd() / name), res, resizer)
     if n is None:

@@ -1,0 +1,19 @@
+"""The `pgan` command. Each sub-command lives in its own module and imports what is heavy when it runs."""
+
+import click
+
+from pgan import __version__
+from pgan.cli.eval_cmd import eval_cmd
+from pgan.cli.export_cmd import export_cmd
+from pgan.cli.sample_cmd import sample_cmd
+from pgan.cli.video_cmd import video_cmd
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pgan")
+def main() -> None:
+    """Train progressive GANs on pyramids, and use what was trained."""
+
+
+for command in (sample_cmd, video_cmd, eval_cmd, export_cmd):
+    main.add_command(command)

@@ -1,0 +1,187 @@
+"""Batches of real images from a pyramid: only the level that is needed, block-shuffled, mirrored, read ahead.
+
+The image at a position of the run depends on (seed, position) alone. uint8 crosses the border between processes, a
+quarter of the bytes of float32; scaling and fading happen on the device.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from celebahq_tools.errors import CelebAHQError
+from celebahq_tools.store import PyramidReader
+from celebahq_tools.store.blocks import shuffled_order
+from pgan.config import Config
+from pgan.draws import MIRROR, ORDER, numpy_generator
+from pgan.errors import DataError
+from pgan.networks.operators import fade_images
+from pgan.parallel import World
+from pgan.walk import Position, walk
+
+READ_AHEAD = 8
+"""Batches each worker keeps ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataInfo:
+    """What a training set is.
+
+    classes      number of classes, 0 without labels
+    label_names  of the classes, if known
+    """
+
+    path: Path
+    n: int
+    res: int
+    levels: tuple[int, ...]
+    classes: int
+    label_names: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """Images wanted: `count` of level `res` from position `nimg` on."""
+
+    nimg: int
+    res: int
+    count: int
+
+
+def inspect_data(path: Path) -> DataInfo:
+    """Look at a pyramid. Raises DataError for anything that is none, is empty or has broken labels."""
+    try:
+        with PyramidReader(path) as reader:
+            labels, names = reader.labels, reader.label_names
+            fingerprint = reader.fingerprint()
+            n, res, levels = len(reader), reader.resolution, reader.levels
+    except (CelebAHQError, OSError) as error:
+        raise DataError(str(error)) from None
+    if n == 0:
+        raise DataError(f"{path} holds no images")
+    return DataInfo(
+        path=path,
+        n=n,
+        res=res,
+        levels=levels,
+        classes=_classes(path, labels, names),
+        label_names=names,
+        fingerprint=fingerprint,
+    )
+
+
+def _classes(path: Path, labels: NDArray[np.generic] | None, names: tuple[str, ...]) -> int:
+    if labels is None:
+        return 0
+    if labels.ndim == 2:
+        return int(labels.shape[1])
+    if labels.min() < 0:
+        raise DataError(f"{path}: image {int(labels.argmin())} has no label while others have; label all or none")
+    return max(int(labels.max()) + 1, len(names))
+
+
+def check_data(data: DataInfo, config: Config, resolutions: tuple[int, ...]) -> None:
+    """Raise DataError unless the data has every level the run reads, at the final resolution, and its labels."""
+    final = config.network.res
+    if data.res != final and final not in data.levels:
+        raise DataError(f"{data.path} has levels up to {data.res} pixels, the configuration wants {final}; set --res")
+    for res in resolutions:
+        if res not in data.levels:
+            raise DataError(f"{data.path} has no level of {res} pixels, which the run needs; build it again with it")
+    if config.classes and config.classes != data.classes:
+        raise DataError(f"{data.path} has {data.classes} classes, the configuration {config.classes}")
+
+
+class PyramidBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Maps a Request to (images (n, 3, r, r) uint8, class numbers (n,) int64, empty without labels)."""
+
+    def __init__(self, path: Path, *, seed: int, mirror: bool, labelled: bool) -> None:
+        self._reader = PyramidReader(path)
+        self._seed, self._mirror = seed, mirror
+        labels = self._reader.labels if labelled else None
+        if labels is not None and labels.ndim == 2:
+            labels = labels.argmax(axis=1)
+        self._labels = None if labels is None else labels.astype(np.int64)
+        self._epoch = -1
+        self._order = np.zeros(0, np.int64)
+        self._flips = np.zeros(0, np.bool_)
+
+    def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Read a batch; DataError when the file fails."""
+        numbers, flips = self.numbers(request.nimg, request.count)
+        try:
+            images = self._reader.read(numbers, request.res)
+        except (CelebAHQError, OSError) as error:
+            raise DataError(f"{self._reader.path}: {error}") from None
+        images[flips] = images[flips][..., ::-1]
+        labels = np.zeros(0, np.int64) if self._labels is None else self._labels[numbers]
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def numbers(self, nimg: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Image numbers at positions nimg .. nimg + count - 1, and which of them are mirrored."""
+        total = len(self._reader)
+        numbers, flips = np.empty(count, np.int64), np.zeros(count, np.bool_)
+        done = 0
+        while done < count:
+            epoch, inside = divmod(nimg + done, total)
+            if epoch != self._epoch:
+                self._begin(epoch)
+            here = min(count - done, total - inside)
+            numbers[done : done + here] = self._order[inside : inside + here]
+            flips[done : done + here] = self._flips[inside : inside + here]
+            done += here
+        return numbers, flips
+
+    def _begin(self, epoch: int) -> None:
+        total = len(self._reader)
+        everything = np.arange(total, dtype=np.int64)
+        self._order = shuffled_order(everything, numpy_generator(self._seed, ORDER, epoch))
+        rng = numpy_generator(self._seed, MIRROR, epoch)
+        self._flips = rng.random(total) < 0.5 if self._mirror else np.zeros(total, np.bool_)
+        self._epoch = epoch
+
+
+def requests(config: Config, position: Position, world: World) -> Iterator[Request]:
+    """What one process reads from a position on: its share of every batch."""
+    for iteration in walk(config, position):
+        share = iteration.stage.batch // world.size
+        for nimg in iteration.d_starts():
+            yield Request(nimg=nimg + world.rank * share, res=iteration.stage.res, count=share)
+
+
+class _Sampler(torch.utils.data.Sampler[Request]):
+    def __init__(self, config: Config, position: Position, world: World) -> None:
+        self._arguments = config, position, world
+
+    def __iter__(self) -> Iterator[Request]:
+        return requests(*self._arguments)
+
+
+def open_batches(path: Path, config: Config, position: Position, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's batches from a position on, read ahead by `workers` processes."""
+    dataset = PyramidBatches(
+        path, seed=config.train.seed, mirror=config.train.mirror, labelled=config.network.label_size > 0
+    )
+    workers = config.train.workers
+    loader = DataLoader(
+        dataset,
+        sampler=_Sampler(config, position, world),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=READ_AHEAD if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)
+
+
+def to_device(images: Tensor, device: torch.device, fade: float) -> Tensor:
+    """(n, 3, r, r) uint8 -> float32 in [-1, 1] on the device, faded like the networks."""
+    moved = images.to(device, non_blocking=True).float() / 127.5 - 1.0
+    return fade_images(moved, fade)
