@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+
 from pgan.cli.common import command_errors, emit, json_option, progress_bar, quiet_option
 
 STACKED = 60_000
