@@ -176,7 +176,7 @@ def result_path(run: Path, kimg: int, metric: str) -> Path:
 
 
 def kimg_of(generator: StoredGenerator) -> int:
-    """Thousands of images shown: what the name in RUN/networks says, or else what the file holds."""
+    """Thousands of images shown: as the name says, if it is a file of RUN/networks, else from what the file holds."""
     stem = generator.path.stem
     return int(stem) if stem.isdecimal() and generator.path.parent.name == NETWORKS else generator.nimg // 1000
 

@@ -25,6 +25,8 @@ from pgan.generate import network_files, read_generator
 
 RUN_SCHEMA = "celebahq-tools/pgan-run"
 HIGHER_IS_BETTER = ("is",)
+NO_ORDER = ("ms-ssim",)
+"""Low means varied, which noise is most of all: it says something beside the reals' value only."""
 Progress = Callable[[int, int], None]
 
 
@@ -119,8 +121,8 @@ def evaluate_run(
 
 
 def best_network(table: list[NetworkValues], metric: str) -> NetworkValues | None:
-    """The network with the best value of a metric (the highest IS, the lowest of the others), or None."""
-    having = [row for row in table if metric in row.values]
+    """The network with the best value of a metric (the highest IS, the lowest SWD or FID); None where none is best."""
+    having = [] if metric in NO_ORDER else [row for row in table if metric in row.values]
     if not having:
         return None
     sign = -1.0 if metric in HIGHER_IS_BETTER else 1.0

@@ -100,6 +100,7 @@ def test_a_run_is_measured_once(tiny_run: Path, tmp_path: Path) -> None:
     assert best is not None
     assert best.values["swd"] == min(row.values["swd"] for row in table)
     assert best_network(table, "fid") is None
+    assert best_network(table, "ms-ssim") is None
 
 
 def test_results_are_named_as_the_network_is(tiny_run: Path, tmp_path: Path) -> None:
