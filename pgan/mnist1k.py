@@ -1,7 +1,7 @@
 """The discrete mode test: how many of the 1000 modes of stacked digits a generator makes.
 
-Karras et al. 2018, appendix E, after Metz et al. 2017. A small classifier reads each channel of a
-sample as a digit; a sample's mode is its three digits.
+Karras et al. 2018, appendix E, after Metz et al. 2017. A small classifier reads each channel of a sample as a digit;
+a sample's mode is its three digits.
 Shapes: images (N, 3, 32, 32) uint8, digits (N, 32, 32) uint8, triples (N, 3) int64.
 """
 
