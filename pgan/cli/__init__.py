@@ -3,6 +3,7 @@
 import click
 
 from pgan import __version__
+from pgan.cli.benchmark_cmd import benchmark_cmd
 from pgan.cli.eval_cmd import eval_cmd
 from pgan.cli.export_cmd import export_cmd
 from pgan.cli.sample_cmd import sample_cmd
@@ -15,5 +16,5 @@ def main() -> None:
     """Train progressive GANs on pyramids, and use what was trained."""
 
 
-for command in (sample_cmd, video_cmd, eval_cmd, export_cmd):
+for command in (sample_cmd, video_cmd, eval_cmd, export_cmd, benchmark_cmd):
     main.add_command(command)
