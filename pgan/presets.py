@@ -29,7 +29,7 @@ def preset_names() -> tuple[str, ...]:
     """All names `preset` knows."""
     rows = (*(f"table1-{row}" for row in "abcdefgh"), "table1-e-star")
     releases = ("v1-1gpu", "v2-1gpu", "v2-2gpus", "v2-4gpus", "v2-8gpus")
-    mnist = ("mnist1k", "mnist1k-grown")
+    mnist = ("mnist1k", "mnist1k-k4", "mnist1k-grown", "mnist1k-grown-k4")
     return ("celebahq-1024", *releases, "cifar10", *rows, *mnist, "lsgan", "demo")
 
 
@@ -43,8 +43,10 @@ def preset(name: str) -> Config:
         "v2-4gpus": lambda: _release("v2-4gpus", 16, _V2_4, ((256, 0.0015), (512, 0.002), (1024, 0.003))),
         "v2-8gpus": lambda: _release("v2-8gpus", 32, _V2_8, ((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003))),
         "cifar10": _cifar10,
-        "mnist1k": _mnist1k,
-        "mnist1k-grown": _mnist1k_grown,
+        "mnist1k": lambda: _mnist1k("mnist1k", 2),
+        "mnist1k-k4": lambda: _mnist1k("mnist1k-k4", 4),
+        "mnist1k-grown": lambda: _mnist1k_grown("mnist1k-grown", 2),
+        "mnist1k-grown-k4": lambda: _mnist1k_grown("mnist1k-grown-k4", 4),
         "lsgan": _lsgan,
         "demo": _demo,
     }
@@ -153,10 +155,10 @@ def _table1(row: str) -> Config:
     )
 
 
-def _mnist1k() -> Config:
-    """The discrete mode test (appendix E), not grown."""
+def _mnist1k(name: str, cripple: int) -> Config:
+    """The discrete mode test (appendix E), not grown; D has 1/cripple of the maps."""
     return Config(
-        preset="mnist1k",
+        preset=name,
         network=NetworkConfig(
             family=MNIST,
             res=32,
@@ -166,7 +168,7 @@ def _mnist1k() -> Config:
             mbstd_group=0,
             equalized=False,
             pixel_norm=False,
-            mnist_cripple=2,
+            mnist_cripple=cripple,
         ),
         schedule=ScheduleConfig(
             start_res=32, training_kimg=10_000.0, transition_kimg=0.0, total_kimg=10_000.0, batch=64, d_repeats=5
@@ -177,12 +179,11 @@ def _mnist1k() -> Config:
     )
 
 
-def _mnist1k_grown() -> Config:
+def _mnist1k_grown(name: str, cripple: int) -> Config:
     """The discrete mode test (appendix E) with growing."""
-    base = _mnist1k()
+    base = _mnist1k(name, cripple)
     return replace(
         base,
-        preset="mnist1k-grown",
         schedule=replace(base.schedule, start_res=4, training_kimg=500.0, transition_kimg=2000.0, total_kimg=15_000.0),
     )
 
