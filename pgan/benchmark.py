@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,8 +19,8 @@ from pgan.config import Config, by_res
 from pgan.draws import torch_generator
 from pgan.errors import ConfigError
 from pgan.networks.forms import choose_forms
-from pgan.networks.operators import group_size
 from pgan.parallel import World
+from pgan.presets import preset
 from pgan.schedule import KIMG, Stage, growth_resolutions
 from pgan.state import TrainState
 from pgan.step import Real, Stepper
@@ -67,6 +67,14 @@ class Cost:
     def json(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def chosen_config(name: str, *, precision: str | None, form: str | None, compiled: bool) -> Config:
+    """A preset with what is not None put in its place. Raises ConfigError for unknown names and values."""
+    config = preset(name)
+    train = config.train
+    chosen = replace(train, precision=precision or train.precision, form=form or train.form, compile=compiled)
+    return replace(config, train=chosen)
 
 
 def estimate_run(
@@ -150,18 +158,6 @@ def memory_mib(config: Config, res: int, batch: int) -> float:
     weights = sum(before * after * 9 for before, after, _ in _convolutions(config, res))
     features = sum((before + after) * side * side for before, after, side in _convolutions(config, res))
     return (2 * weights * 4 * STATE_COPIES + features * batch * value * ACTIVATIONS_HELD) / MIB
-
-
-def micro_batch(config: Config, res: int, batch: int, available_mib: float) -> int:
-    """Images at a time that fit: the batch, halved as long as it does not, in whole groups of the minibatch stddev.
-
-    `batch` itself when it fits; one group when even that does not.
-    """
-    group = group_size(config.network.mbstd_group or 1, batch)
-    size = batch
-    while size % (2 * group) == 0 and memory_mib(config, res, size) > available_mib:
-        size //= 2
-    return size
 
 
 def parameters_in_use(network: nn.Module, res: int) -> int:

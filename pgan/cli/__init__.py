@@ -3,6 +3,7 @@
 import click
 
 from pgan import __version__
+from pgan.cli.benchmark_cmd import benchmark_cmd
 from pgan.cli.eval_cmd import eval_cmd
 from pgan.cli.export_cmd import export_cmd
 from pgan.cli.fit_cmd import fit_cmd
@@ -18,5 +19,9 @@ def main() -> None:
     """Train progressive GANs on pyramids, and use what was trained."""
 
 
+<<<<<<< HEAD
 for command in (fit_cmd, presets_cmd, status_cmd, sample_cmd, video_cmd, eval_cmd, export_cmd, mnist1k_cmd):
+=======
+for command in (sample_cmd, video_cmd, eval_cmd, export_cmd, benchmark_cmd):
+>>>>>>> issue-6c
     main.add_command(command)

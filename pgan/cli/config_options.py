@@ -14,7 +14,7 @@ OVERRIDES = "overrides"
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds an option per setting; the command gets those that were given as the dict `overrides`."""
-    names = []
+    names: list[str] = []
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

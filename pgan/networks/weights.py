@@ -31,11 +31,12 @@ class Weighted(Protocol):
 
 def effective_weight(layer: Weighted, shape: Shape, dtype: torch.dtype, *, channels_last: bool) -> Tensor:
     """weight * scale (sec. 4.1), spread for a fused layer and cast."""
-    weight = layer.weight * layer.scale if layer.scale != 1.0 else layer.weight
     if shape is Shape.UP:
-        weight = up_kernel(weight)
+        weight = up_kernel(layer.weight, layer.scale)
     elif shape is Shape.DOWN:
-        weight = down_kernel(weight)
+        weight = down_kernel(layer.weight, layer.scale)
+    else:
+        weight = layer.weight * layer.scale if layer.scale != 1.0 else layer.weight
     weight = weight.to(dtype)
     if channels_last and weight.ndim == 4:
         weight = weight.contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgan import benchmark
-from pgan.benchmark import estimate_run, measure_costs, memory_mib, micro_batch, parameters_in_use, total_sec
+from pgan.benchmark import estimate_run, measure_costs, memory_mib, parameters_in_use, total_sec
 from pgan.config import Config
 from pgan.errors import ConfigError
 from pgan.networks.build import build_discriminator, build_generator
@@ -75,11 +75,11 @@ def test_the_whole_run_is_the_sum_of_its_phases(monkeypatch: pytest.MonkeyPatch)
     assert total_sec(config, costs) == pytest.approx(1 * 4 + 3 * 8 + 16 * 16)
 
 
-def test_batches_are_halved_until_they_fit_but_groups_stay_whole() -> None:
+def test_the_memory_estimate_grows_with_batch_and_resolution() -> None:
     config = tiny()
-    assert micro_batch(config, 16, 16, memory_mib(config, 16, 16)) == 16
-    assert micro_batch(config, 16, 16, memory_mib(config, 16, 15)) == 8
-    assert micro_batch(config, 16, 16, 0.0) == 2
+    state = memory_mib(config, 16, 0)
+    assert memory_mib(config, 16, 8) - state == pytest.approx(2 * (memory_mib(config, 16, 4) - state))
+    assert memory_mib(config, 8, 4) < memory_mib(config, 16, 4)
 
 
 def test_a_limit_below_the_first_resolution_is_refused() -> None:
