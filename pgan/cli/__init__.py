@@ -19,9 +19,15 @@ def main() -> None:
     """Train progressive GANs on pyramids, and use what was trained."""
 
 
-<<<<<<< HEAD
-for command in (fit_cmd, presets_cmd, status_cmd, sample_cmd, video_cmd, eval_cmd, export_cmd, mnist1k_cmd):
-=======
-for command in (sample_cmd, video_cmd, eval_cmd, export_cmd, benchmark_cmd):
->>>>>>> issue-6c
+for command in (
+    fit_cmd,
+    presets_cmd,
+    status_cmd,
+    sample_cmd,
+    video_cmd,
+    eval_cmd,
+    export_cmd,
+    benchmark_cmd,
+    mnist1k_cmd,
+):
     main.add_command(command)
