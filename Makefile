@@ -12,6 +12,8 @@ demo: $(VENV)/.installed
 	$(BIN)/celebahq build --out demo/sample.h5 --recipe plain --jobs 2
 	$(BIN)/celebahq sheet demo/sample.h5 -o demo/sample.png
 	$(BIN)/celebahq info demo/sample.h5
+	test -d demo/run || $(BIN)/pgan fit --data demo/sample.h5 --out demo/run --preset demo
+	$(BIN)/pgan status demo/run
 
 test: $(VENV)/.installed-test
 	$(BIN)/celebahq weights get realesrgan
