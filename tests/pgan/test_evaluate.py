@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,18 @@ def test_a_run_is_measured_once(tiny_run: Path, tmp_path: Path) -> None:
     assert best.values["swd"] == min(row.values["swd"] for row in table)
     assert best_network(table, "fid") is None
     assert best_network(table, "ms-ssim") is None
+
+
+def test_another_network_or_other_data_are_measured_anew(
+    tiny_run: Path, tmp_path: Path, make_generator: Callable[..., Path], make_pyramid: Callable[..., Path]
+) -> None:
+    config = EvaluationConfig(metrics=("swd",), n=4, floor=False)
+    evaluate_run(tiny_run, tmp_path / "data.h5", config)
+    make_generator(network(tiny_run), seed=9)
+    again = evaluate_run(tiny_run, tmp_path / "data.h5", config)
+    assert [row.measured for row in again] == [(), (), ("swd",)]
+    other = evaluate_run(tiny_run, make_pyramid(tmp_path / "other.h5", 5), config)
+    assert all(row.measured == ("swd",) for row in other)
 
 
 def test_results_are_named_as_the_network_is(tiny_run: Path, tmp_path: Path) -> None:
