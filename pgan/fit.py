@@ -14,7 +14,7 @@ from pgan.config import Config, config_from_json
 from pgan.data import DataInfo, inspect_data
 from pgan.errors import CheckpointError, ConfigError, DataError, RunError
 from pgan.overrides import override, refuse_unlike
-from pgan.parallel import world
+from pgan.parallel import wait_for_all, world
 from pgan.presets import preset as preset_of
 from pgan.run import RunDirectory
 from pgan.snapshots import Snapshot
@@ -77,6 +77,7 @@ def _with_labels(config: Config, data: DataInfo) -> Config:
 def carry_out(prepared: Prepared, device: torch.device, told: Told) -> str:
     """Train; returns why it ended ('finished', 'SIGTERM', 'SIGINT')."""
     here = world()
+    wait_for_all()  # the others have looked at the folder before it changes
     if here.leads:
         prepared.run.hold()
         prepared.run.write_config(prepared.config, prepared.data)

@@ -109,6 +109,12 @@ def average_gradients(parameters: list[Tensor]) -> None:
         start += gradient.numel()
 
 
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world().size > 1:
+        dist.barrier()
+
+
 def any_process(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process."""
     if world().size == 1:

@@ -1,6 +1,7 @@
 """`pgan fit`."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def fit_cmd(
     from pgan.errors import ConfigError
     from pgan.fit import carry_out, default_device, prepare_new, prepare_resume, process_group
 
-    speaker = Speaker(quiet=quiet)
+    speaker = Speaker(quiet=quiet or os.environ.get("RANK", "0") != "0")
     with process_group(device or default_device()) as chosen:
         if resume is not None:
             if out is not None:
