@@ -85,7 +85,7 @@ def test_forms_make_the_same_steps(tiny: Config, forms: FormPlan) -> None:
     torch.testing.assert_close(plain, other, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.15), ("fp16", 0.05)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.15), ("fp16", 0.1)])
 def test_half_precision_moves_the_weights_the_same_way(tiny: Config, precision: str, tolerance: float) -> None:
     config = replace(tiny, schedule=replace(tiny.schedule, start_res=16), optimizer=replace(tiny.optimizer, eps=1.0))
     half = replace(
@@ -114,8 +114,8 @@ def test_layers_above_the_resolution_do_not_move_and_moments_are_forgotten(tiny:
     assert any(name.startswith("first.") for name in moved)
     assert not any("16" in name for name in moved)
     steps = [float(entry["step"]) for entry in state.adam_g.state.values()]
-    grown = train(tiny, 12)
-    assert max(float(entry["step"]) for entry in grown.adam_g.state.values()) < 12
+    grown = train(tiny, 14)
+    assert max(float(entry["step"]) for entry in grown.adam_g.state.values()) < 14
     assert max(steps) == 3
 
 
