@@ -8,7 +8,7 @@ run. At `--parts-res` each optimisation is also taken out, or another form put i
 timed, both programs must give the same losses from the same weights, latents and images. A run replaces the entries
 of its own resolutions in benchmarks/results/pgan_step.json and keeps the others; each entry has its load and date.
 On a machine that others use, processor time tells more; OMP_WAIT_POLICY=PASSIVE keeps waiting out of it.
-Networks: --fmap-max maps up to 32², half of it with every level above; weights as drawn. Reals are noise, at the same cost.
+Networks: --fmap-max maps up to 32², half of it with every level above; weights as drawn. Reals are noise.
 """
 
 import argparse
