@@ -8,7 +8,7 @@ run. At `--parts-res` each optimisation is also taken out, or another form put i
 timed, both programs must give the same losses from the same weights, latents and images. A run replaces the entries
 of its own resolutions in benchmarks/results/pgan_step.json and keeps the others; each entry has its load and date.
 On a machine that others use, processor time tells more; OMP_WAIT_POLICY=PASSIVE keeps waiting out of it.
-Networks: 512 maps up to 32², halving with every level above; weights as drawn. Reals are noise, which costs the same.
+Networks: --fmap-max maps up to 32², half of it with every level above; weights as drawn. Reals are noise.
 """
 
 import argparse
@@ -156,9 +156,9 @@ def loss_difference(config: Config) -> float:
     return max(abs(one - other) / max(1.0, abs(one)) for one, other in zip(plain, ours, strict=True))
 
 
-def programs_of(res: int, downsample: str, *, parts: bool, compiled: bool) -> dict[str, Program]:
+def programs_of(res: int, downsample: str, *, parts: bool, compiled: bool, fmap_max: int) -> dict[str, Program]:
     """Everything that is timed at one resolution."""
-    config = {precision: config_of(res, downsample, precision) for precision in (FP32, BF16)}
+    config = {precision: config_of(res, downsample, precision, fmap_max=fmap_max) for precision in (FP32, BF16)}
     programs: dict[str, Program] = {
         PLAIN: Plain(config[FP32], bf16=False).step,
         "plain bf16": Plain(config[FP32], bf16=True).step,
@@ -173,7 +173,7 @@ def programs_of(res: int, downsample: str, *, parts: bool, compiled: bool) -> di
                 programs[f"ours {precision}, without {part}"] = Ours(config[precision], without=part).step
     if compiled:
         for precision in (FP32, BF16):
-            own = config_of(res, downsample, precision, compiled=True)
+            own = config_of(res, downsample, precision, compiled=True, fmap_max=fmap_max)
             programs[f"ours {precision}, compiled"] = Ours(own).step
     return programs
 
@@ -233,20 +233,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts-res", type=int, nargs="*", default=[32])
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
+    parser.add_argument("--fmap-max", type=int, default=512)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="4² to 16², one round, nothing stored")
+    parser.add_argument("--quick", action="store_true", help="4² and 8², 16 maps, one round, nothing stored")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.res, arguments.rounds, arguments.parts_res = [4, 8, 16], 1, []
+        arguments.res, arguments.rounds, arguments.parts_res, arguments.fmap_max = [4, 8], 1, [8], 16
     torch.set_num_threads(arguments.jobs)
     for res in arguments.res:
         for downsample in arguments.downsample:
             entry: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), "load_before": os.getloadavg()}
-            difference = loss_difference(config_of(res, downsample, FP32))
+            difference = loss_difference(config_of(res, downsample, FP32, fmap_max=arguments.fmap_max))
             if difference > LOSS_TOLERANCE:
                 raise SystemExit(f"losses differ by {difference:.1e} at {res}², {downsample}: nothing to compare")
             programs = programs_of(
-                res, downsample, parts=res in arguments.parts_res and downsample == "conv", compiled=arguments.compile
+                res,
+                downsample,
+                parts=res in arguments.parts_res and downsample == "conv",
+                compiled=arguments.compile,
+                fmap_max=arguments.fmap_max,
             )
             readings = measure(programs, arguments.rounds)
             batch = BATCHES.get(res, BATCH)
