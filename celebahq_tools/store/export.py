@@ -88,13 +88,14 @@ def index_table(reader: PyramidReader, numbers: Sequence[int]) -> str:
         writer.writerow(header[:2])
         writer.writerows((number, png_name(number, len(reader))) for number in numbers)
         return text.getvalue()
-    writer.writerow([*header, *points, *reader.attribute_names])
+    writer.writerow([*header, *points, *reader.attribute_names, *reader.vector_names])
     for number in numbers:
         row = reader.index.row(number)
         cells: list[Any] = [number, png_name(number, len(reader)), row.key, row.file]
         cells += [row.quality, row.identity, row.partition, row.label, row.sha256]
         cells += _cells(row.quad, schema.QUAD_SHAPE) + _cells(row.landmarks, schema.LANDMARKS_SHAPE)
         cells += row.attributes or [""] * len(reader.attribute_names)
+        cells += row.vector or [""] * len(reader.vector_names)
         writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
