@@ -274,3 +274,124 @@ def import_hdf5(request: ImportRequest) -> None:
         return open_hdf5(request.source, request.res)
 
     request.run(opened)
+
+
+@kind("svhn")
+def import_svhn(request: ImportRequest) -> None:
+    """SVHN's cropped digits: train_32x32.mat, test_32x32.mat or extra_32x32.mat.
+
+    \b
+    Example:
+      celebahq import svhn train_32x32.mat --out svhn.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.svhn import open_svhn
+
+        return open_svhn(request.source)
+
+    request.run(opened)
+
+
+@kind("lsun", fit="crop")
+def import_lsun(request: ImportRequest) -> None:
+    """LSUN's LMDB of JPEG or WebP pictures: the centre square, at 256x256 unless --res says otherwise.
+
+    \b
+    Example:
+      celebahq import lsun bedroom_train_lmdb/ --out bedroom.h5 --limit 300000
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.lsun import open_lsun
+
+        return open_lsun(request.source)
+
+    request.run(opened)
+
+
+@kind("celeba")
+def import_celeba(request: ImportRequest) -> None:
+    """CelebA's aligned pictures (178x218): 128x128 pixels around (89, 121), with attributes and partition.
+
+    \b
+    Example:
+      celebahq import celeba CelebA/ --out celeba-128.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.faces import open_celeba_aligned
+
+        return open_celeba_aligned(request.source)
+
+    request.run(opened)
+
+
+@kind("ffhq")
+def import_ffhq(request: ImportRequest) -> None:
+    """FFHQ: the folder images1024x1024 or thumbnails128x128.
+
+    \b
+    Example:
+      celebahq import ffhq images1024x1024/ --out ffhq.h5 --jobs 8
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.faces import open_ffhq
+
+        return open_ffhq(request.source)
+
+    request.run(opened)
+
+
+@kind("stylegan")
+def import_stylegan(request: ImportRequest) -> None:
+    """A data set of StyleGAN2-ADA or StyleGAN3: a zip or folder of PNG files with dataset.json.
+
+    \b
+    Example:
+      celebahq import stylegan ffhq-256x256.zip --out ffhq-256.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.stylegan import open_stylegan
+
+        return open_stylegan(request.source)
+
+    request.run(opened)
+
+
+@kind("webdataset")
+def import_webdataset(request: ImportRequest) -> None:
+    """A WebDataset: a .tar, or a folder of them; labels from .cls, .txt or .json.
+
+    \b
+    Example:
+      celebahq import webdataset shards/ --out set.h5 --res 256 --fit crop
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.webdataset import open_webdataset
+
+        return open_webdataset(request.source)
+
+    request.run(opened)
+
+
+@kind("parquet")
+@click.option("--image-column", help="Default: image or img.")
+@click.option("--label-column", help="Default: label, labels or fine_label.")
+def import_parquet(request: ImportRequest, image_column: str | None, label_column: str | None) -> None:
+    """Parquet in the style of HuggingFace, one file or a folder of them.
+
+    \b
+    Example:
+      celebahq import parquet data/ --out set.h5 --res 32
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.parquet import open_parquet
+
+        return open_parquet(request.source, image_column, label_column)
+
+    request.run(opened)

@@ -22,20 +22,21 @@ HEAD_BYTES = 1 << 16
 """Bytes of a .npy that tell it from another of the same size."""
 
 _BROKEN = (
-    tokenize.TokenError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    zlib.error,
-    ValueError,
-    OSError,
     EOFError,
     KeyError,
-    TypeError,
-    SyntaxError,
-    zipfile.BadZipFile,
+    MemoryError,
     NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
+"""What numpy raises on damaged files."""
 
 
 class ArrayImages:
@@ -198,14 +199,14 @@ def _label_array(values: NDArray[np.generic], count: int, where: str) -> Columns
 
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             total = sum(info.file_size for info in archive.zip.infolist())
             if total > MAX_MEMBER_BYTES * 8:
                 raise SourceError(f"{path}: its arrays have {total:,} bytes; save images as .npy, which is not loaded")
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file") from None
-    except _BROKEN as error:
+    except (*_BROKEN, AttributeError) as error:
         raise SourceError(f"{path}: no .npz file of arrays ({one_line(error)})") from None
 
 

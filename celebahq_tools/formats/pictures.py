@@ -12,7 +12,7 @@ from celebahq_tools.formats.collection import Collection, Columns, LazyList, dig
 from celebahq_tools.formats.labels import LabelTable, label_columns, read_label_table
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import natural_key
-from celebahq_tools.sources import Source, open_source
+from celebahq_tools.sources import Source, open_pictures_source
 from celebahq_tools.trees import PictureReader
 
 SNIFFED = 16
@@ -35,14 +35,25 @@ def open_pictures(path: Path, labels: Path | None = None) -> Collection:
 
     Raises SourceError, UsageError.
     """
-    return pictures_of(open_source(path), None if labels is None else read_label_table(labels))
+    return pictures_of(open_pictures_source(path), None if labels is None else read_label_table(labels))
 
 
-def pictures_of(source: Source, table: LabelTable | None = None, kind: str = "images") -> Collection:
-    """The pictures of a source, in the natural order of their names."""
+def pictures_of(
+    source: Source,
+    table: LabelTable | None = None,
+    kind: str = "images",
+    *,
+    labelled: bool = True,
+    lossless: bool = False,
+) -> Collection:
+    """The pictures of a source, in the natural order of their names; `labelled` by folder where there is no table."""
     files = sorted(source.files, key=lambda file: natural_key(printable(file)))
     keys = LazyList(len(files), lambda number: printable(files[number]))
-    columns = folder_columns(files) if table is None else label_columns(table, files)
+    columns = Columns()
+    if table is not None:
+        columns = label_columns(table, files)
+    elif labelled:
+        columns = folder_columns(files)
     return Collection(
         kind=kind,
         root=source.root,
@@ -52,7 +63,7 @@ def pictures_of(source: Source, table: LabelTable | None = None, kind: str = "im
         positions=LazyList(len(files), lambda _: 0),
         reader=PictureFiles(source.reader),
         natural_res=common_side(source.reader, files),
-        lossless=False,
+        lossless=lossless,
         columns=columns,
         notes=tuple(source.notes),
     )
