@@ -18,7 +18,7 @@ LABELS_FILE = "dataset.json"
 def open_stylegan(path: Path) -> Collection:
     """The images in the order of their names, with the labels of dataset.json. Raises SourceError."""
     source = open_pictures_source(path)
-    return pictures_of(source, _table(source, path), kind="stylegan", lossless=True)
+    return pictures_of(source, _table(source, path), kind="stylegan", labelled=False, lossless=True)
 
 
 def _table(source: Source, path: Path) -> LabelTable | None:
