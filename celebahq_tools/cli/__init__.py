@@ -13,6 +13,7 @@ from celebahq_tools.cli.repack_cmd import repack_cmd
 from celebahq_tools.cli.sets_cmd import compare_cmd, dedup_cmd, split_cmd
 from celebahq_tools.cli.sheet_cmd import sheet_cmd
 from celebahq_tools.cli.verify_cmd import verify_cmd
+from celebahq_tools.cli.view_cmd import view_cmd
 from celebahq_tools.cli.weights_cmd import weights_cmd
 
 
@@ -33,6 +34,7 @@ for command in (
     compare_cmd,
     split_cmd,
     dedup_cmd,
+    view_cmd,
     weights_cmd,
     doctor_cmd,
     identify_cmd,
