@@ -110,16 +110,24 @@ def open_source(path: Path | str) -> Source:
     A place counts as CelebA where it has `img_celeba`, CelebA's aligned pictures or its landmark file.
     """
     path = Path(path)
-    if path.is_dir():
-        tree: Tree = FolderTree(path)
-    elif path.is_file():
-        if is_seven_zip(_head(path)):
-            raise SourceError(seven_zip_message(path))
-        tree = ZipTree(path)
-    else:
-        raise SourceError(f"{shown(path)}: no such folder or zip file; check the path given as the source")
+    tree = _tree(path)
     layout = find_celeba(tree)
     return _open_photos(tree) if layout is None else _open_celeba(path, layout)
+
+
+def open_pictures_source(path: Path | str) -> Source:
+    """Open a folder or zip of pictures as such, even where it is part of a CelebA release; raises `SourceError`."""
+    return _open_photos(_tree(Path(path)))
+
+
+def _tree(path: Path) -> Tree:
+    if path.is_dir():
+        return FolderTree(path)
+    if not path.is_file():
+        raise SourceError(f"{shown(path)}: no such folder or zip file; check the path given as the source")
+    if is_seven_zip(_head(path)):
+        raise SourceError(seven_zip_message(path))
+    return ZipTree(path)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +73,24 @@ def official_root(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     spec.loader.exec_module(encoder)
     out = tmp_path_factory.mktemp("official")
     return out, encoder.encode_official(REPO / "celebahq_tools" / "sample" / "celeba", out)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, driven through Selenium; tests that use it are skipped where either is absent."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="browser tests need selenium")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("browser tests need chromium and chromedriver (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    # A container has no user namespaces for the sandbox and little shared memory.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield opened
+    finally:
+        opened.quit()

@@ -107,7 +107,7 @@ def run_job(
         return
     from celebahq_tools.pipeline.build import build_pyramid
 
-    with _stage_bars(quiet) as progress:
+    with stage_bars(quiet) as progress:
         summary = build_pyramid(job, options, out, progress)
     emit(_plain(summary) | {"config": config.to_json()}, _summary_text(summary), as_json=as_json)
     if config.recipe == "official" and summary.rejects:
@@ -115,7 +115,7 @@ def run_job(
 
 
 @contextmanager
-def _stage_bars(quiet: bool) -> Iterator["StageProgress"]:
+def stage_bars(quiet: bool) -> Iterator["StageProgress"]:
     """One bar after the other, a new one whenever the stage changes."""
     from contextlib import ExitStack
 

@@ -1,15 +1,25 @@
-"""`celebahq export`: images of a pyramid file as PNG."""
+"""`celebahq export`: images of a pyramid file in other formats."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from celebahq_tools.cli.common import command_errors, emit, json_option, progress_bar, quiet_option
 
+if TYPE_CHECKING:
+    from celebahq_tools.formats.writers import SetFormat
+
 
 @click.command("export")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="A folder, or NAME.zip.")
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="A folder, or NAME.zip, .npy, .parquet.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["png", "webp", "stylegan", "tfrecords", "npy", "parquet"]),
+    help="Default: by the name, npy, parquet, else png.",
+)
 @click.option("--res", type=int, help="Level to write; default: the finest.")
 @click.option("--ids", help="Image numbers, such as 0,5,10-19; default: all.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
@@ -20,6 +30,7 @@ from celebahq_tools.cli.common import command_errors, emit, json_option, progres
 def export_cmd(
     file: Path,
     to: Path,
+    kind: str | None,
     res: int | None,
     ids: str | None,
     limit: int | None,
@@ -27,22 +38,36 @@ def export_cmd(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write images of FILE as PNG files, bit for bit, with index.csv beside them.
+    """Write images of FILE, bit for bit: PNG or WebP in a folder or zip, or another data set format.
 
-    A folder is completed when the same command runs again; a zip appears when it is complete.
+    png and webp have index.csv beside them; stylegan is a zip with dataset.json, tfrecords a folder in the authors'
+    format with all levels. A folder of pictures is completed when the same command runs again; all else appears
+    when it is complete.
 
     \b
     Example:
       celebahq export celebahq-1024.h5 --res 256 --to faces.zip --limit 1000
+      celebahq export celebahq-1024.h5 --format tfrecords --to celebahq/
     """
     from celebahq_tools.store import PyramidReader
-    from celebahq_tools.store.export import export_images
+    from celebahq_tools.store.export import PictureFormat, export_images
 
+    kind = kind or {".npy": "npy", ".parquet": "parquet"}.get(to.suffix.lower(), "png")
     with PyramidReader(file) as reader:
         numbers = list(range(len(reader))) if ids is None else parse_ids(ids, len(reader))
         numbers = numbers[:limit]
         with progress_bar("export", quiet=quiet) as progress:
-            count = export_images(reader, to=to, res=res, ids=numbers, jobs=jobs, progress=progress)
+            if kind in ("png", "webp"):
+                picture = cast(PictureFormat, kind)
+                count = export_images(
+                    reader, to=to, res=res, ids=numbers, jobs=jobs, progress=progress, picture=picture
+                )
+            else:
+                from celebahq_tools.formats.writers import export_set
+
+                count = export_set(
+                    reader, cast("SetFormat", kind), to=to, res=res, ids=numbers, jobs=jobs, progress=progress
+                )
         res = reader.resolution if res is None else res
     result = {"to": str(to), "images": count, "res": res}
     emit(result, f"{to}: {count:,} images of {res} x {res}", as_json=as_json)

@@ -1,52 +1,133 @@
 """`celebahq import`."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, cast
 
 import click
 
 from celebahq_tools.cli.building import ids_of, run_flags, run_job, run_options
 from celebahq_tools.cli.common import command_errors
 
+if TYPE_CHECKING:
+    from celebahq_tools.formats.collection import Collection
+
+P = ParamSpec("P")
+
 
 @click.group("import")
 def import_cmd() -> None:
-    """Make a pyramid of pictures that are cropped already, or are no faces."""
+    """Make a pyramid of a data set in another format; see docs/formats.md."""
 
 
-@import_cmd.command("images")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The pyramid to make, a name ending in .h5."
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportRequest:
+    """What every kind of import is asked: where from, where to, what of it, and how to run."""
+
+    source: Path
+    out: Path
+    res: int | None
+    fit: str
+    keep: int | None
+    ids: str | None
+    limit: int | None
+    jobs: int
+    dask: str | None
+    strict: bool
+    overwrite: bool
+    dry_run: bool
+    quiet: bool
+    as_json: bool
+
+    def run(self, opened: Callable[[], "Collection"]) -> None:
+        """Open the collection, make the pyramid, print the result."""
+        from celebahq_tools.config import BuildConfig, FitOption
+        from celebahq_tools.formats.job import collection_job, with_res
+        from celebahq_tools.pipeline.paths import BuildPaths
+
+        BuildPaths.beside(self.out)
+        options = run_options(self.jobs, self.dask, self.strict, self.overwrite)
+        config = BuildConfig(
+            recipe="images", keep=self.keep, fit=cast(FitOption, self.fit), ids=ids_of(self.ids), limit=self.limit
+        )
+        collection = opened()
+        job = collection_job(collection, with_res(config, collection, self.res))
+        run_job(job, options, self.out, dry_run=self.dry_run, quiet=self.quiet, as_json=self.as_json)
+
+
+def kind(name: str, fit: str = "refuse") -> Callable[[Callable[Concatenate[ImportRequest, P], None]], click.Command]:
+    """Make a command of a function that takes the common request and options of its own."""
+
+    def decorate(function: Callable[Concatenate[ImportRequest, P], None]) -> click.Command:
+        @functools.wraps(function)
+        def command(
+            source: Path,
+            out: Path,
+            res: int | None,
+            fit: str,
+            keep: int | None,
+            ids: str | None,
+            limit: int | None,
+            jobs: int,
+            dask: str | None,
+            strict: bool,
+            overwrite: bool,
+            dry_run: bool,
+            quiet: bool,
+            as_json: bool,
+            *args: P.args,
+            **own: P.kwargs,
+        ) -> None:
+            request = ImportRequest(
+                source=source,
+                out=out,
+                res=res,
+                fit=fit,
+                keep=keep,
+                ids=ids,
+                limit=limit,
+                jobs=jobs,
+                dask=dask,
+                strict=strict,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                quiet=quiet,
+                as_json=as_json,
+            )
+            function(request, *args, **own)
+
+        common = (
+            click.argument("source", type=click.Path(path_type=Path)),
+            click.option("--out", type=click.Path(path_type=Path), required=True, help="The pyramid to make, NAME.h5."),
+            click.option("--res", type=int, help="Finest resolution, a power of two; default: the images' own."),
+            click.option(
+                "--fit",
+                type=click.Choice(["crop", "pad", "refuse"]),
+                default=fit,
+                show_default=True,
+                help="Pictures that are not square: take the centre, add black bars, or reject them.",
+            ),
+            click.option("--keep", type=int, help="Keep only the best this many by quality score."),
+        )
+        decorated = run_flags(command_errors(command))
+        for option in reversed(common):
+            decorated = option(decorated)
+        return import_cmd.command(name)(decorated)
+
+    return decorate
+
+
+labels_option = click.option(
+    "--labels", type=click.Path(path_type=Path), help="Labels by file name, CSV with a header or JSON."
 )
-@click.option("--res", type=int, required=True, help="Finest resolution, a power of two.")
-@click.option(
-    "--fit",
-    type=click.Choice(["crop", "pad", "refuse"]),
-    default="refuse",
-    show_default=True,
-    help="Pictures that are not square: take the centre, add black bars, or reject them.",
-)
-@click.option("--keep", type=int, help="Keep only the best this many by quality score.")
-@run_flags
-@command_errors
-def import_images(
-    source: Path,
-    out: Path,
-    res: int,
-    fit: str,
-    keep: int | None,
-    ids: str | None,
-    limit: int | None,
-    jobs: int,
-    dask: str | None,
-    strict: bool,
-    overwrite: bool,
-    dry_run: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Make a pyramid of the pictures in a folder or zip, labelled by their first sub-folder.
+
+
+@kind("images")
+@labels_option
+def import_images(request: ImportRequest, labels: Path | None) -> None:
+    """Pictures in a folder or zip, labelled by their first sub-folder or by a file.
 
     Square pictures are taken as they are, resized (Lanczos) if they have another size.
 
@@ -54,11 +135,263 @@ def import_images(
     Example:
       celebahq import images cifar10/ --out cifar10.h5 --res 32
     """
-    from celebahq_tools.config import BuildConfig, FitOption
-    from celebahq_tools.pipeline.job import images_job
-    from celebahq_tools.sources import open_source
 
-    options = run_options(jobs, dask, strict, overwrite)
-    config = BuildConfig(recipe="images", res=res, keep=keep, fit=cast(FitOption, fit), ids=ids_of(ids), limit=limit)
-    job = images_job(open_source(source), config)
-    run_job(job, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    def opened() -> "Collection":
+        from celebahq_tools.formats.pictures import open_pictures
+
+        return open_pictures(request.source, labels)
+
+    request.run(opened)
+
+
+@kind("numpy")
+@click.option("--labels", type=click.Path(path_type=Path), help="A .npy of labels, (N,) classes or (N, L).")
+def import_numpy(request: ImportRequest, labels: Path | None) -> None:
+    """An array of images, .npy or .npz, uint8 (N, H, W, 3), (N, 3, H, W) or (N, H, W).
+
+    \b
+    Example:
+      celebahq import numpy images.npy --labels labels.npy --out set.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.arrays import open_numpy
+
+        return open_numpy(request.source, labels)
+
+    request.run(opened)
+
+
+part_option = click.option(
+    "--part", type=click.Choice(["train", "test", "all"]), default="train", show_default=True, help="Which part."
+)
+
+
+@kind("cifar10")
+@part_option
+def import_cifar10(request: ImportRequest, part: str) -> None:
+    """CIFAR-10, the binary or the Python version, a folder or the .tar.gz (class folders of pictures: `images`).
+
+    \b
+    Example:
+      celebahq import cifar10 cifar-10-binary.tar.gz --out cifar10.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.cifar import open_cifar
+
+        return open_cifar(request.source, 10, part)
+
+    request.run(opened)
+
+
+@kind("cifar100")
+@part_option
+@click.option("--coarse", is_flag=True, help="The 20 superclasses instead of the 100 classes.")
+def import_cifar100(request: ImportRequest, part: str, coarse: bool) -> None:
+    """CIFAR-100, the binary or the Python version, a folder or the .tar.gz.
+
+    \b
+    Example:
+      celebahq import cifar100 cifar-100-python.tar.gz --out cifar100.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.cifar import open_cifar
+
+        return open_cifar(request.source, 100, part, coarse=coarse)
+
+    request.run(opened)
+
+
+@kind("mnist")
+@part_option
+def import_mnist(request: ImportRequest, part: str) -> None:
+    """MNIST's idx files (.gz or not) in a folder, 28x28 padded to 32x32 and grey in all channels.
+
+    \b
+    Example:
+      celebahq import mnist mnist/ --out mnist.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.mnist import open_mnist
+
+        return open_mnist(request.source, part)
+
+    request.run(opened)
+
+
+@kind("mnist-rgb")
+@click.option("--n", type=click.IntRange(min=1), default=200_000, show_default=True, help="Number of images.")
+@click.option("--seed", type=click.IntRange(min=0), default=123, show_default=True, help="Which digits are drawn.")
+def import_mnist_rgb(request: ImportRequest, n: int, seed: int) -> None:
+    """MNIST-RGB: three random digits stacked as red, green and blue; 1000 classes.
+
+    \b
+    Example:
+      celebahq import mnist-rgb mnist/ --n 200000 --out mnist-rgb.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.mnist import open_mnist_rgb
+
+        return open_mnist_rgb(request.source, n, seed)
+
+    request.run(opened)
+
+
+@kind("tfrecords")
+@click.option("--unshuffle", is_flag=True, help="Undo the authors' shuffling: images in the order before it.")
+def import_tfrecords(request: ImportRequest, unshuffle: bool) -> None:
+    """The authors' folder of NAME-r02.tfrecords ... NAME-r10.tfrecords and NAME-rxx.labels.
+
+    \b
+    Example:
+      celebahq import tfrecords datasets/celebahq/ --out celebahq.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.authors import open_tfrecords
+
+        return open_tfrecords(request.source, request.res, unshuffle=unshuffle)
+
+    request.run(opened)
+
+
+@kind("hdf5")
+def import_hdf5(request: ImportRequest) -> None:
+    """The authors' HDF5 file with its NAME-labels.npy, or a pyramid of this program.
+
+    \b
+    Example:
+      celebahq import hdf5 celeba-hq-1024x1024.h5 --out celebahq.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.authors import open_hdf5
+
+        return open_hdf5(request.source, request.res)
+
+    request.run(opened)
+
+
+@kind("svhn")
+def import_svhn(request: ImportRequest) -> None:
+    """SVHN's cropped digits: train_32x32.mat, test_32x32.mat or extra_32x32.mat.
+
+    \b
+    Example:
+      celebahq import svhn train_32x32.mat --out svhn.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.svhn import open_svhn
+
+        return open_svhn(request.source)
+
+    request.run(opened)
+
+
+@kind("lsun", fit="crop")
+def import_lsun(request: ImportRequest) -> None:
+    """LSUN's LMDB of JPEG or WebP pictures: the centre square, at 256x256 unless --res says otherwise.
+
+    \b
+    Example:
+      celebahq import lsun bedroom_train_lmdb/ --out bedroom.h5 --limit 300000
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.lsun import open_lsun
+
+        return open_lsun(request.source)
+
+    request.run(opened)
+
+
+@kind("celeba")
+def import_celeba(request: ImportRequest) -> None:
+    """CelebA's aligned pictures (178x218): 128x128 pixels around (89, 121), with attributes and partition.
+
+    \b
+    Example:
+      celebahq import celeba CelebA/ --out celeba-128.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.faces import open_celeba_aligned
+
+        return open_celeba_aligned(request.source)
+
+    request.run(opened)
+
+
+@kind("ffhq")
+def import_ffhq(request: ImportRequest) -> None:
+    """FFHQ: the folder images1024x1024 or thumbnails128x128.
+
+    \b
+    Example:
+      celebahq import ffhq images1024x1024/ --out ffhq.h5 --jobs 8
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.faces import open_ffhq
+
+        return open_ffhq(request.source)
+
+    request.run(opened)
+
+
+@kind("stylegan")
+def import_stylegan(request: ImportRequest) -> None:
+    """A data set of StyleGAN2-ADA or StyleGAN3: a zip or folder of PNG files with dataset.json.
+
+    \b
+    Example:
+      celebahq import stylegan ffhq-256x256.zip --out ffhq-256.h5
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.stylegan import open_stylegan
+
+        return open_stylegan(request.source)
+
+    request.run(opened)
+
+
+@kind("webdataset")
+def import_webdataset(request: ImportRequest) -> None:
+    """A WebDataset: a .tar, or a folder of them; labels from .cls, .txt or .json.
+
+    \b
+    Example:
+      celebahq import webdataset shards/ --out set.h5 --res 256 --fit crop
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.webdataset import open_webdataset
+
+        return open_webdataset(request.source)
+
+    request.run(opened)
+
+
+@kind("parquet")
+@click.option("--image-column", help="Default: image or img.")
+@click.option("--label-column", help="Default: label, labels or fine_label.")
+def import_parquet(request: ImportRequest, image_column: str | None, label_column: str | None) -> None:
+    """Parquet in the style of HuggingFace, one file or a folder of them.
+
+    \b
+    Example:
+      celebahq import parquet data/ --out set.h5 --res 32
+    """
+
+    def opened() -> "Collection":
+        from celebahq_tools.formats.parquet import open_parquet
+
+        return open_parquet(request.source, image_column, label_column)
+
+    request.run(opened)

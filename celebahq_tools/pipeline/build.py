@@ -13,17 +13,18 @@ import numpy as np
 
 from celebahq_tools.config import RunOptions
 from celebahq_tools.errors import CelebAHQError, UsageError
-from celebahq_tools.pipeline.candidates import Reject, plan_digest, select
+from celebahq_tools.pipeline.candidates import Candidate, Reject, plan_digest, select
 from celebahq_tools.pipeline.job import Job
 from celebahq_tools.pipeline.journal import write_lines
 from celebahq_tools.pipeline.lock import output_lock
-from celebahq_tools.pipeline.partial import prepare_partial, stored_digests
+from celebahq_tools.pipeline.partial import prepare_partial, refuse_other_unfinished, stored_digests
 from celebahq_tools.pipeline.paths import BuildPaths
 from celebahq_tools.pipeline.render import render
 from celebahq_tools.pipeline.survey import (
     StageProgress,
-    SurveyResult,
     append_late_rejects,
+    load_plan,
+    refuse_if_strict,
     survey,
 )
 from celebahq_tools.store import (
@@ -76,38 +77,73 @@ def build_pyramid(job: Job, options: RunOptions, out: Path, progress: StageProgr
             rejects = _read_rejects(paths)
             _clean_up(paths)
             return _summary(job, paths, rejects, left_out=0, started=started, already_complete=True)
-        found, left_out = _fill(job, options, paths, progress)
+        plan = _fill(job, options, paths, progress)
         paths.partial.replace(paths.out)
         sync_folder(paths.out.parent)
-        _write_rejects(paths, found.rejects)
+        _write_rejects(paths, plan.rejects)
         _clean_up(paths)
-    return _summary(job, paths, found.rejects, left_out=left_out, started=started, already_complete=False, found=found)
+    return _summary(job, paths, plan.rejects, left_out=plan.left_out, started=started, shares=plan.shares)
 
 
-def _fill(job: Job, options: RunOptions, paths: BuildPaths, progress: StageProgress) -> tuple[SurveyResult, int]:
-    """Survey and render until no item is lost any more; returns the survey and how many `keep` left out."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """Which item gets which slot: `chosen` in slot order."""
+
+    chosen: Sequence[Candidate]
+    rejects: tuple[Reject, ...]
+    digest: str
+    left_out: int = 0
+    shares: tuple[float, ...] = ()
+
+
+def _fill(job: Job, options: RunOptions, paths: BuildPaths, progress: StageProgress) -> _Plan:
+    """Plan and render until no item is lost any more."""
     damaged = 0
     while True:
-        found = survey(job.spec, job.tasks, options, paths, job.digest, progress)
-        chosen, left_out = select(found.candidates, job.config.keep)
-        if not chosen:
-            _write_rejects(paths, found.rejects)
+        plan = _surveyed(job, options, paths, progress) if job.entries is None else _listed(job, options, paths)
+        if not plan.chosen:
+            _write_rejects(paths, plan.rejects)
             _clean_up(paths)
-            raise CelebAHQError(_nothing_accepted(job, found.rejects, paths))
-        plan = plan_digest(job.digest, chosen)
-        prepare_partial(job, chosen, paths, plan)
-        late = render(job.spec, chosen, options, paths, plan, progress)
+            raise CelebAHQError(_nothing_accepted(job, plan.rejects, paths))
+        prepare_partial(job, plan.chosen, paths, plan.digest)
+        late = render(job.spec, plan.chosen, options, paths, plan.digest, progress)
         if late:
             append_late_rejects(late, paths, job.digest)
             continue
         if _verified(paths, options, progress):
-            return found, len(left_out)
+            return plan
         damaged += 1
         if damaged == MAX_ATTEMPTS:
             raise CelebAHQError(
                 f"{paths.partial}: images differ from what was written {MAX_ATTEMPTS} times in a row; the disk or "
                 "the memory of this machine is not reliable"
             )
+
+
+def _surveyed(job: Job, options: RunOptions, paths: BuildPaths, progress: StageProgress) -> _Plan:
+    """The plan of a source that has to be looked through."""
+    found = survey(job.spec, job.tasks, options, paths, job.digest, progress)
+    chosen, left_out = select(found.candidates, job.config.keep)
+    return _Plan(
+        chosen=chosen,
+        rejects=found.rejects,
+        digest=plan_digest(job.digest, chosen),
+        left_out=len(left_out),
+        shares=tuple(item.restored_share for item in found.candidates if item.restored_share is not None),
+    )
+
+
+def _listed(job: Job, options: RunOptions, paths: BuildPaths) -> _Plan:
+    """The plan of a source whose items are known: all of them, less those that turned out to be no good.
+
+    Raises FormatError if an unfinished build of another kind is there.
+    """
+    assert job.entries is not None
+    refuse_other_unfinished(paths, job.digest)
+    rejects = load_plan(paths, job.digest).rejects
+    refuse_if_strict(rejects, options)
+    lost = {reject.key for reject in rejects}
+    return _Plan(chosen=job.entries.without(lost), rejects=rejects, digest=plan_digest(job.digest, [], *sorted(lost)))
 
 
 def _verified(paths: BuildPaths, options: RunOptions, progress: StageProgress) -> bool:
@@ -178,10 +214,9 @@ def _summary(
     *,
     left_out: int,
     started: float,
-    already_complete: bool,
-    found: SurveyResult | None = None,
+    already_complete: bool = False,
+    shares: Sequence[float] = (),
 ) -> BuildSummary:
-    shares = [item.restored_share for item in (found.candidates if found else ()) if item.restored_share is not None]
     with PyramidReader(paths.out) as reader:
         return BuildSummary(
             out=paths.out,

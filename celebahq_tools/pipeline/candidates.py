@@ -21,6 +21,8 @@ PLAIN_FIELDS = (
     "attributes",
     "partition",
     "label",
+    "vector",
+    "position",
     "restored_share",
 )
 
@@ -29,7 +31,9 @@ PLAIN_FIELDS = (
 class Candidate:
     """One image to be. Plain values only, so that it goes through JSON and between processes unchanged.
 
-    label           class number of a labelled folder
+    label           class number
+    vector          continuous labels
+    position        where the image is in its file: a number or an offset, as its format has it
     restored_share  part of the picture's pixels that a restorer has to compute for this item
     """
 
@@ -42,6 +46,8 @@ class Candidate:
     attributes: tuple[int, ...] | None = None
     partition: int | None = None
     label: int | None = None
+    vector: tuple[float, ...] | None = None
+    position: int | None = None
     restored_share: float | None = None
     official: OfficialRow | None = None
 
@@ -70,6 +76,8 @@ class Candidate:
             attributes=None if values.get("attributes") is None else tuple(values["attributes"]),
             partition=values.get("partition"),
             label=values.get("label"),
+            vector=None if values.get("vector") is None else tuple(values["vector"]),
+            position=values.get("position"),
             restored_share=values.get("restored_share"),
             official=None if official is None else OfficialRow(**official),
         )
@@ -126,9 +134,11 @@ def _slot_order(candidate: Candidate) -> tuple[int, tuple[tuple[int, int, str], 
     return idx, natural_key(candidate.key)
 
 
-def plan_digest(config_digest: str, chosen: Sequence[Candidate]) -> str:
-    """Sha256 hex digest of a config and of which candidate has which slot."""
+def plan_digest(config_digest: str, chosen: Sequence[Candidate], *lost: str) -> str:
+    """Sha256 hex digest of a config and of which candidate has which slot; `lost` keys have none."""
     digest = hashlib.sha256(config_digest.encode())
+    for key in lost:
+        digest.update(b"lost " + key.encode("utf-8", "surrogateescape") + b"\n")
     for candidate in chosen:
         digest.update(json.dumps(candidate.to_json(), sort_keys=True).encode() + b"\n")
     return digest.hexdigest()

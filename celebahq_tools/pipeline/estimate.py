@@ -53,20 +53,24 @@ def estimate(job: Job, options: RunOptions, out: Path) -> Estimate:
     configure_worker()
     config = job.config
     sample = _spread(job.tasks, SAMPLE_FILES)
+    listed = [] if job.entries is None else _spread(job.entries, SAMPLE_FILES)
     started = time.perf_counter()
     surveyed: list[Surveyed] = []
     for task in sample:
         surveyed.extend(survey_files(job.spec, [task]))
     survey_sec = (time.perf_counter() - started) / max(1, len(sample))
-    items = [item for result in surveyed for item in result.items]
+    items = listed or [item for result in surveyed for item in result.items]
     rejects = tuple(result.reject for result in surveyed if result.reject is not None)
-    images = round(len(items) / max(1, len(sample)) * len(job.tasks))
+    files = len(job.tasks)
+    images = round(len(items) / max(1, len(sample)) * files)
+    if job.entries is not None:
+        files = images = len(job.entries)
     if config.keep is not None:
         images = min(images, config.keep)
     return Estimate(
-        files=len(job.tasks),
+        files=files,
         images=images,
-        sampled_files=len(sample),
+        sampled_files=len(listed or sample),
         survey_sec=survey_sec * len(job.tasks) / options.jobs,
         render_sec=_seconds_per_image(job, items) * images / options.jobs,
         disk_bytes=required_bytes(images, config.res) if images else 0,
@@ -82,7 +86,7 @@ def _seconds_per_image(job: Job, items: Sequence[Candidate]) -> float:
     times = []
     for item in _spread(items, SAMPLE_IMAGES):
         started = time.perf_counter()
-        _filled, image = render_item(recipe, 0, item)
+        _filled, image = render_item(recipe, 0, item, scored=job.spec.scored)
         if image is not None:
             build_levels(image)
             times.append(time.perf_counter() - started)

@@ -10,6 +10,7 @@ from typing import Any
 
 from celebahq_tools.config import BuildConfig, RecipeName, RunOptions
 from celebahq_tools.errors import MissingDependencyError, UsageError
+from celebahq_tools.formats.collection import Entries
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
 from celebahq_tools.restore.base import RestorerConfig
@@ -23,14 +24,18 @@ IDS_SHOWN = 5
 class Job:
     """Input of a build.
 
-    tasks   the files to survey, in the source's order
-    stamps  digests of the networks and models that decide pixels; JSON values
-    notes   what a person should know before the build
+    tasks    the files to survey, in the source's order
+    entries  where nothing has to be surveyed: the items themselves, in slot order; may make them when asked
+    stamps   what else decides pixels, digests of networks and models among it; JSON values
+    notes    what a person should know before the build
     """
 
     spec: RecipeSpec
     tasks: tuple[FileTask, ...]
     attribute_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    vector_names: tuple[str, ...] = ()
+    entries: Entries | None = None
     stamps: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -91,22 +96,6 @@ def face_job(source: Source, config: BuildConfig, options: RunOptions, notes: tu
         attribute_names=source.attribute_names,
         stamps=stamps,
         notes=(*notes, *source.notes),
-    )
-
-
-def images_job(source: Source, config: BuildConfig) -> Job:
-    """A job of the recipe `images`: every picture of a folder or zip, taken whole."""
-    files = choose_files(source.files, config, source.root)
-    return Job(
-        spec=RecipeSpec(
-            config=config,
-            source=source.root.absolute(),
-            source_kind=source.kind,
-            source_digest=source.manifest_sha256,
-            reader=source.reader,
-        ),
-        tasks=tuple(FileTask(file=file) for file in files),
-        notes=tuple(source.notes),
     )
 
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
 from celebahq_tools.pipeline.job import Job
 from celebahq_tools.pipeline.paths import BuildPaths
-from celebahq_tools.pipeline.recipe_images import label_of
 from celebahq_tools.pipeline.versions import library_versions
 from celebahq_tools.store import IndexRow, PyramidMeta, PyramidReader, SlotWriter, create_pyramid, required_bytes
 
@@ -34,29 +33,35 @@ def prepare_partial(job: Job, chosen: Sequence[Candidate], paths: BuildPaths, pl
         else:
             paths.partial.unlink()
     _check_disk(paths, len(chosen), job.config.res)
-    labels = [_label_name(job, item) for item in chosen]
-    label_names = sorted({name for name in labels if name is not None})
-    numbers = {name: number for number, name in enumerate(label_names)}
     filling = paths.partial.with_name(paths.partial.name + ".new")
     filling.unlink(missing_ok=True)
     create_pyramid(
         filling,
         res=job.config.res,
-        rows=[
-            _index_row(item, None if name is None else numbers[name]) for item, name in zip(chosen, labels, strict=True)
-        ],
+        rows=_Rows(chosen),
         meta=PyramidMeta(
             build_config={**job.config.to_json(), "digest": job.digest, "plan": plan, **job.stamps},
             manifest_sha256=job.spec.source_digest,
             library_versions=library_versions(job.config.recipe),
         ),
         attribute_names=job.attribute_names,
-        label_names=label_names,
+        label_names=job.label_names,
+        vector_names=job.vector_names,
     )
     if paths.donor.exists():
         _take_over(paths.donor, filling, chosen)
     filling.replace(paths.partial)
     paths.donor.unlink(missing_ok=True)
+
+
+def refuse_other_unfinished(paths: BuildPaths, digest: str) -> None:
+    """Raise FormatError if the partial pyramid on the disk belongs to a build with another digest."""
+    stored = stored_digests(paths.partial) if paths.partial.exists() else None
+    if stored is not None and stored[0] != digest:
+        raise FormatError(
+            f"{paths.partial}: an unfinished build with other options or another source is here; repeat its own "
+            "command to finish it, give another --out, or use --overwrite to drop it"
+        )
 
 
 def stored_digests(path: Path) -> tuple[str, str] | None:
@@ -90,7 +95,28 @@ def _check_disk(paths: BuildPaths, count: int, res: int) -> None:
         )
 
 
-def _index_row(item: Candidate, label: int | None) -> IndexRow:
+class _Rows(Sequence[IndexRow]):
+    """Index rows of candidates, made when asked for."""
+
+    def __init__(self, chosen: Sequence[Candidate]) -> None:
+        self._chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, slot: int) -> IndexRow: ...
+
+    @overload
+    def __getitem__(self, slot: slice) -> Sequence[IndexRow]: ...
+
+    def __getitem__(self, slot: int | slice) -> IndexRow | Sequence[IndexRow]:
+        if isinstance(slot, slice):
+            return _Rows(self._chosen[slot])
+        return _index_row(self._chosen[slot])
+
+
+def _index_row(item: Candidate) -> IndexRow:
     return IndexRow(
         key=printable(item.key),
         file=printable(item.file),
@@ -100,9 +126,6 @@ def _index_row(item: Candidate, label: int | None) -> IndexRow:
         identity=item.identity,
         attributes=item.attributes,
         partition=item.partition,
-        label=label,
+        label=item.label,
+        vector=item.vector,
     )
-
-
-def _label_name(job: Job, item: Candidate) -> str | None:
-    return label_of(printable(item.file)) if job.config.recipe == "images" else None

@@ -28,6 +28,7 @@ class FaceRecipe:
 
     def __init__(self, spec: RecipeSpec) -> None:
         self._config = spec.config
+        assert spec.reader is not None
         self._reader = spec.reader
         self._annotated = spec.source_kind == "celeba"
         self._restorer: Restorer | None = None

@@ -1,11 +1,12 @@
-"""Pictures taken whole: no faces, or cropped already. Labels come from the first folder of the path."""
+"""Pictures taken whole: no faces, or cropped already."""
+
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from celebahq_tools.config import FitOption
-from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import PictureError
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
@@ -14,25 +15,22 @@ from celebahq_tools.quality import quality_score
 
 
 class ImagesRecipe:
-    """`celebahq import images`."""
+    """`celebahq import`: the images of a collection."""
 
     def __init__(self, spec: RecipeSpec) -> None:
+        assert spec.images is not None
         self._config = spec.config
-        self._reader = spec.reader
+        self._images = spec.images
 
     def survey(self, task: FileTask) -> list[Candidate]:
-        """The one item of the file."""
-        image = self._image(task.file)
-        quality = quality_score(image) if self._config.keep is not None else None
-        return [Candidate(key=printable(task.file), file=task.file, quality=quality)]
+        """The image with its quality; asked for only when the best are to be selected."""
+        assert task.entry is not None
+        return [dataclasses.replace(task.entry, quality=quality_score(self.render(task.entry)))]
 
     def render(self, candidate: Candidate) -> NDArray[np.uint8]:
         """The picture, made square and brought to (3, res, res)."""
-        return self._image(candidate.file)
-
-    def _image(self, file: str) -> NDArray[np.uint8]:
-        pixels = decode_picture(self._reader.read(file), name=file)
-        square = fit_square(pixels, self._config.fit, name=file)
+        pixels = self._images.image(candidate.file, candidate.position or 0)
+        square = fit_square(pixels, self._config.fit, name=candidate.key)
         return resize_square(square, self._config.res)
 
 
@@ -67,9 +65,3 @@ def resize_square(square: NDArray[np.uint8], res: int) -> NDArray[np.uint8]:
         resized = Image.fromarray(square).resize((res, res), Image.Resampling.LANCZOS)
         square = np.asarray(resized)
     return np.ascontiguousarray(square.transpose(2, 0, 1))
-
-
-def label_of(file: str) -> str | None:
-    """The class name of a file: its first folder, or None for a file at the top."""
-    folder, slash, _rest = file.partition("/")
-    return folder if slash else None

@@ -20,6 +20,7 @@ class OfficialRecipe:
     def __init__(self, spec: RecipeSpec) -> None:
         assert spec.deltas is not None
         self._res = spec.config.res
+        assert spec.reader is not None
         self._reader = spec.reader
         self._deltas = DeltaReader(spec.deltas)
 

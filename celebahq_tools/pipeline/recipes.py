@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 
 from celebahq_tools.config import BuildConfig
 from celebahq_tools.deltas import OfficialRow
+from celebahq_tools.formats.collection import ImageReader
 from celebahq_tools.pipeline.candidates import Candidate
 from celebahq_tools.records import Record
 from celebahq_tools.trees import PictureReader
+
+MIN_SCORED_RES = 64
+"""Below, the score of a picture taken whole says little, and costs more than all the rest of an import."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeSpec:
     """All that a worker needs to open a recipe.
+
+    reader  reads the source's files; None where the source is a collection
+    images  reads the images of a collection (recipe `images`)
 
     source_digest makes the spec of a changed source another one, so that no process works on with a stale
     handle to it.
@@ -30,18 +37,25 @@ class RecipeSpec:
     source: Path
     source_kind: str
     source_digest: str
-    reader: PictureReader = field(compare=False)
+    reader: PictureReader | None = field(default=None, compare=False)
+    images: ImageReader | None = field(default=None, compare=False)
     landmarks_model: Path | None = None
     deltas: Path | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether images get a quality score: always, but for small pictures that are taken whole."""
+        return self.config.recipe != "images" or self.config.res >= MIN_SCORED_RES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileTask:
-    """One file to survey, with what the annotations say of it."""
+    """One file to survey, with what the annotations say of it; `entry` is an image of a collection."""
 
     file: str
     record: Record | None = None
     official: OfficialRow | None = None
+    entry: Candidate | None = None
 
 
 class Recipe(Protocol):

@@ -19,8 +19,6 @@ from celebahq_tools.store import SlotWriter
 RENDER = "render"
 SYNC_INTERVAL_SEC = 2.0
 
-Work = Sequence[tuple[int, Candidate]]
-
 
 def render(
     spec: RecipeSpec,
@@ -37,13 +35,13 @@ def render(
     Raises CelebAHQError at the first of them when `options.strict` is set, DiskSpaceError when the disk is full.
     """
     with SlotWriter(paths.partial) as writer:
-        empty = [slot for slot in range(len(chosen)) if writer.read_sha256(slot) is None]
-        work = [(slot, chosen[slot]) for slot in empty]
-        done = len(chosen) - len(work)
+        empty = writer.empty_slots().tolist()
+        done = len(chosen) - len(empty)
         progress(RENDER, done, len(chosen))
         if options.dask is None:
-            results = _here(spec, writer, work, options)
+            results = _here(spec, writer, chosen, empty, options)
         else:
+            work = [(slot, chosen[slot]) for slot in empty]
             shards = shard_plan(work, len(chosen), spec.config.res, paths.shards, plan)
             results = _on_cluster(spec, writer, shards, options, paths)
         rejects: list[Reject] = []
@@ -88,9 +86,13 @@ def synced_in_background(path: Path) -> Iterator[None]:
         writer.sync()
 
 
-def _here(spec: RecipeSpec, writer: SlotWriter, work: Work, options: RunOptions) -> Iterator[Filled]:
+def _here(
+    spec: RecipeSpec, writer: SlotWriter, chosen: Sequence[Candidate], empty: Sequence[int], options: RunOptions
+) -> Iterator[Filled]:
     """Worker processes write into the partial file themselves."""
-    tasks = ((spec, writer, chunk) for chunk in chunks(work, items_per_task(spec.config)))
+    tasks = (
+        (spec, writer, [(slot, chosen[slot]) for slot in slots]) for slots in chunks(empty, items_per_task(spec.config))
+    )
     for results in run_tasks(fill_slots, tasks, options):
         yield from results
 

@@ -88,7 +88,7 @@ def render_shard(spec: RecipeSpec, shard: Shard) -> Shard:
             for slot, candidate in shard.work:
                 if slot in finished:
                     continue
-                filled, image = render_item(recipe, slot, candidate)
+                filled, image = render_item(recipe, slot, candidate, scored=spec.scored)
                 if image is not None:
                     with disk_errors(shard.data):
                         write_fully(descriptor, image.reshape(-1).data, _offset(shard, slot))

@@ -1,6 +1,7 @@
 """The functions that run in worker processes. They take and return plain values, never pixels."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,8 +18,12 @@ from celebahq_tools.store import SlotWriter
 
 T = TypeVar("T")
 
-PIXELS_PER_TASK = 256 * 256
-MAX_ITEMS_PER_TASK = 64
+PIXELS_PER_TASK = 512 * 512
+MAX_ITEMS_PER_TASK = 256
+
+RUN_BYTES = 1 << 19
+RUN_SEC = 0.5
+"""Small neighbouring images are stored together: until they are this many bytes, or have waited this long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +42,7 @@ class Filled:
     slot: int
     key: str
     sha256: str = ""
-    quality: float = 0.0
+    quality: float | None = None
     reject: Reject | None = None
 
 
@@ -57,23 +62,49 @@ def fill_slots(spec: RecipeSpec, writer: SlotWriter, work: Sequence[tuple[int, C
     """Render a few items straight into their slots of the pyramid."""
     recipe = open_recipe(spec)
     results: list[Filled] = []
+    run: list[tuple[Filled, NDArray[np.uint8]]] = []
+    begun = time.monotonic()
     with writer:
         for slot, candidate in work:
-            filled, image = render_item(recipe, slot, candidate)
-            if image is not None:
-                writer.write(slot, image, quality=filled.quality)
+            filled, image = render_item(recipe, slot, candidate, scored=spec.scored)
             results.append(filled)
+            if run and (image is None or run[-1][0].slot + 1 != slot):
+                _store(writer, run)
+                run = []
+            if image is None:
+                continue
+            if not run:
+                begun = time.monotonic()
+            run.append((filled, image))
+            if len(run) * image.nbytes >= RUN_BYTES or time.monotonic() - begun >= RUN_SEC:
+                _store(writer, run)
+                run = []
+        if run:
+            _store(writer, run)
     return results
 
 
-def render_item(recipe: Recipe, slot: int, candidate: Candidate) -> tuple[Filled, NDArray[np.uint8] | None]:
-    """Render one item: what to say of it and its (3, R, R) uint8 pixels, None for a reject."""
+def _store(writer: SlotWriter, run: Sequence[tuple[Filled, NDArray[np.uint8]]]) -> None:
+    """Write images of neighbouring slots."""
+    first = run[0][0].slot
+    writer.write_run(first, np.stack([image for _, image in run]), [filled.quality for filled, _ in run])
+
+
+def render_item(
+    recipe: Recipe, slot: int, candidate: Candidate, *, scored: bool = True
+) -> tuple[Filled, NDArray[np.uint8] | None]:
+    """Render one item: what to say of it and its (3, R, R) uint8 pixels, None for a reject.
+
+    `scored`: an image whose quality is not known yet gets its score.
+    """
     try:
         image = np.ascontiguousarray(recipe.render(candidate))
     except (PictureError, OSError) as error:
         reject = reject_of(error, candidate.key, candidate.file)
         return Filled(slot=slot, key=candidate.key, reject=reject), None
-    quality = candidate.quality if candidate.quality is not None else quality_score(image)
+    quality = candidate.quality
+    if quality is None and scored:
+        quality = quality_score(image)
     sha256 = hashlib.sha256(image.data).hexdigest()
     return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality), image
 

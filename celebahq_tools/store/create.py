@@ -24,6 +24,9 @@ PAGE_BYTES = 4096
 
 META_BLOCK_BYTES = 1 << 16  # keeps HDF5's metadata together at the front of the file
 
+ROWS_AT_ONCE = 4096
+"""Index rows held in memory while they are written."""
+
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CANNOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _HDF5_ERRNO = re.compile(r"errno = ([0-9]+)")
@@ -38,6 +41,7 @@ def create_pyramid(
     meta: PyramidMeta,
     attribute_names: Sequence[str] = (),
     label_names: Sequence[str] = (),
+    vector_names: Sequence[str] = (),
 ) -> None:
     """Create the file at `path`, with one empty slot per row, on disk blocks that are reserved for it.
 
@@ -54,7 +58,7 @@ def create_pyramid(
         raise UsageError(f"{path}: no images to make room for")
     creating = path.with_name(path.name + _CREATING_SUFFIX)
     with disk_errors(path), _removed_on_error(creating):
-        _write_structure(creating, res, rows, meta, attribute_names, label_names)
+        _write_structure(creating, res, rows, meta, attribute_names, label_names, vector_names)
         _reserve(creating)
         creating.replace(path)
         sync_folder(path.parent)
@@ -96,6 +100,7 @@ def write_attributes(
     meta: PyramidMeta,
     attribute_names: Sequence[str],
     label_names: Sequence[str],
+    vector_names: Sequence[str] = (),
 ) -> None:
     """The file's attributes. Lists and mappings are JSON text: no limit on size, no HDF5 type to learn."""
     file.attrs[schema.ATTR_FORMAT] = schema.FORMAT_NAME
@@ -107,19 +112,26 @@ def write_attributes(
     file.attrs[schema.ATTR_LIBRARIES] = _json(meta.library_versions)
     file.attrs[schema.ATTR_ATTRIBUTE_NAMES] = _json(list(attribute_names))
     file.attrs[schema.ATTR_LABEL_NAMES] = _json(list(label_names))
+    if vector_names:
+        file.attrs[schema.ATTR_VECTOR_NAMES] = _json(list(vector_names))
 
 
-def write_index(file: "h5py.File", rows: Sequence[IndexRow], num_attributes: int) -> None:
-    """The group `index`: one contiguous dataset per column."""
-    dtypes = schema.column_dtypes(rows, num_attributes)
-    values = [schema.row_values(row, num_attributes) for row in rows]
+def write_index(file: "h5py.File", rows: Sequence[IndexRow], num_attributes: int, num_vector: int = 0) -> None:
+    """The group `index`: one contiguous dataset per column. `rows` may make its rows when asked for them."""
+    dtypes = schema.column_dtypes(rows, num_attributes, num_vector)
+    datasets: dict[str, h5py.Dataset] = {}
     for column, dtype in dtypes.items():
-        data = np.array([value[column] for value in values], dtype=dtype.base)
-        dataset = create_contiguous(file, f"{schema.INDEX_GROUP}/{column}", data.shape, dtype.base)
-        dataset[...] = data.astype(dataset.dtype)
+        name, shape = f"{schema.INDEX_GROUP}/{column}", (len(rows), *dtype.shape)
+        dataset = datasets[column] = create_contiguous(file, name, shape, dtype.base)
         unknown = schema.unknown_value(column)
         if unknown is not None:
             dataset.attrs[schema.ATTR_UNKNOWN] = unknown
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, len(rows))
+        values = [schema.row_values(rows[slot], num_attributes, num_vector) for slot in range(start, stop)]
+        for column, dataset in datasets.items():
+            data = np.array([value[column] for value in values], dtype=dtypes[column].base)
+            dataset[start:stop] = data.astype(dataset.dtype)
 
 
 def create_contiguous(file: "h5py.File", name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "h5py.Dataset":
@@ -146,6 +158,7 @@ def _write_structure(
     meta: PyramidMeta,
     attribute_names: Sequence[str],
     label_names: Sequence[str],
+    vector_names: Sequence[str],
 ) -> None:
     import h5py
 
@@ -160,8 +173,8 @@ def _write_structure(
         alignment_threshold=PAGE_BYTES,
         alignment_interval=PAGE_BYTES,
     ) as file:
-        write_attributes(file, res, meta, attribute_names, label_names)
-        write_index(file, rows, len(attribute_names))
+        write_attributes(file, res, meta, attribute_names, label_names, vector_names)
+        write_index(file, rows, len(attribute_names), len(vector_names))
         for level in resolutions:
             shape = (len(rows), schema.CHANNELS, level, level)
             create_contiguous(file, schema.level_name(level), shape, np.dtype(np.uint8))

@@ -18,7 +18,8 @@ from celebahq_tools.store.schema import IndexRow
 class PyramidIndex:
     """All index columns, N entries each, with the sentinels of docs/format.md where something is unknown.
 
-    Columns a file lacks hold the sentinel throughout. `attributes` is (N, A), A may be 0.
+    Columns a file lacks hold the sentinel throughout. `attributes` is (N, A) and `vector`
+    (N, L); A and L may be 0.
     """
 
     key: NDArray[np.str_]
@@ -30,6 +31,7 @@ class PyramidIndex:
     attributes: NDArray[np.int8]
     partition: NDArray[np.int8]
     label: NDArray[np.int64]
+    vector: NDArray[np.float32]
     sha256: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -41,6 +43,7 @@ class PyramidIndex:
             raise IndexError(f"image {slot} is outside 0..{len(self) - 1}")
         digest = self.sha256[slot]
         attributes = self.attributes[slot]
+        vector = self.vector[slot]
         return IndexRow(
             key=str(self.key[slot]),
             file=str(self.file[slot]),
@@ -51,6 +54,7 @@ class PyramidIndex:
             attributes=tuple(int(a) for a in attributes) if attributes.any() else None,
             partition=_known(self.partition[slot]),
             label=_known(self.label[slot]),
+            vector=None if np.isnan(vector).all() else tuple(float(value) for value in vector),
             sha256=digest.tobytes().hex() if digest.any() else None,
         )
 
@@ -80,6 +84,7 @@ def _index(columns: Mapping[str, NDArray[Any]], num_images: int, path: Path) -> 
         "attributes": ("i1", columns["attributes"].shape[1:] if "attributes" in columns else (0,)),
         "partition": ("i1", ()),
         "label": ("i8", ()),
+        "vector": ("f4", columns["vector"].shape[1:] if "vector" in columns else (0,)),
         "sha256": ("u1", (schema.SHA256_BYTES,)),
     }
     values: dict[str, NDArray[Any]] = {}

@@ -20,7 +20,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Keys: path, format ("celebahq-pyramid" or "plain pyramid"), format_version, created_by, num_images,
     resolution, layout, file_bytes, levels [{res, bytes, layout}], columns {name: type}, counts, fingerprint
-    (None when it would take reading pixels), attribute_names, label_names, manifest_sha256, library_versions,
+    (None when it would take reading pixels), attribute_names, label_names, label_vector_names,
+    manifest_sha256, library_versions,
     build_config.
     """
     with PyramidReader(path) as reader:
@@ -44,6 +45,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "fingerprint": _fingerprint(reader),
             "attribute_names": list(reader.attribute_names),
             "label_names": list(reader.label_names),
+            "label_vector_names": list(reader.vector_names),
             "manifest_sha256": attributes.get(schema.ATTR_MANIFEST) or None,
             "library_versions": attributes.get(schema.ATTR_LIBRARIES) or {},
             "build_config": attributes.get(schema.ATTR_BUILD_CONFIG) or {},
@@ -82,6 +84,8 @@ def _counts(index: PyramidIndex) -> dict[str, Any]:
         "label": index.label != schema.UNKNOWN_INTEGER,
         "sha256": index.sha256.any(axis=1),
     }
+    if index.vector.shape[1]:
+        known["vector"] = ~np.isnan(index.vector).all(axis=1)
     return {
         "known": {name: int(mask.sum()) for name, mask in known.items()},
         "partitions": by_partition,

@@ -140,6 +140,7 @@ def _attributes(path: Path, file: "h5py.File") -> dict[str, Any]:
         schema.ATTR_LIBRARIES,
         schema.ATTR_ATTRIBUTE_NAMES,
         schema.ATTR_LABEL_NAMES,
+        schema.ATTR_VECTOR_NAMES,
     ):
         try:
             attributes[name] = json.loads(attributes.get(name, "null"))

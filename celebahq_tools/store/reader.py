@@ -118,6 +118,18 @@ class PyramidReader:
         return tuple(self._layout.attributes.get(schema.ATTR_LABEL_NAMES) or ())
 
     @property
+    def vector_names(self) -> tuple[str, ...]:
+        """Names of the columns of `index.vector`, the continuous labels."""
+        return tuple(self._layout.attributes.get(schema.ATTR_VECTOR_NAMES) or ())
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """(N, L) float32 continuous labels, NaN where unknown, or None; see `vector_names`."""
+        if not self.has_index or self.index.vector.shape[1] == 0:
+            return None
+        return self.index.vector
+
+    @property
     def labels(self) -> NDArray[Any] | None:
         """(N,) int64 class numbers in our files, (N, L) of `<stem>-labels.npy` beside others, or None."""
         if self.has_index:

@@ -146,6 +146,7 @@ def _write_contiguous(
         meta=_meta(reader),
         attribute_names=reader.attribute_names,
         label_names=reader.label_names,
+        vector_names=reader.vector_names,
     )
     with SlotWriter(partial) as writer:
 
@@ -205,8 +206,9 @@ def _write_chunked(
     if compression == "gzip":
         options["compression_opts"] = level
     with h5py.File(partial, "w", libver=("earliest", "v108"), locking=False) as file:
-        write_attributes(file, reader.resolution, _meta(reader), reader.attribute_names, reader.label_names)
-        write_index(file, rows, len(reader.attribute_names))
+        names = (reader.attribute_names, reader.label_names, reader.vector_names)
+        write_attributes(file, reader.resolution, _meta(reader), *names)
+        write_index(file, rows, len(reader.attribute_names), len(reader.vector_names))
         writers: dict[int, _ChunkWriter] = {}
         for res in (res for res in reader.levels if res >= MIN_STORED_RES):
             dataset = file.create_dataset(

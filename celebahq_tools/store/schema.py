@@ -1,6 +1,7 @@
 """What a pyramid file contains: names, versions, columns. docs/format.md describes the same for readers.
 
-Legend: N images, R finest resolution, r resolution of a level, A attributes; slot = image number 0..N-1.
+Legend: N images, R finest resolution, r resolution of a level, A attributes, L continuous labels; slot = image number
+0..N-1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ ATTR_MANIFEST = "manifest_sha256"
 ATTR_LIBRARIES = "library_versions"
 ATTR_ATTRIBUTE_NAMES = "attribute_names"
 ATTR_LABEL_NAMES = "label_names"
+ATTR_VECTOR_NAMES = "label_vector_names"
 ATTR_UNKNOWN = "unknown"
 """On an index column: the value that stands for "not known"."""
 
@@ -56,6 +58,7 @@ class IndexRow:
     attributes  -1 / +1 per attribute, in the order of the file's `attribute_names`; 0 unknown
     partition   0 train, 1 validation, 2 test
     label       class number, into the file's `label_names`
+    vector      continuous labels, in the order of the file's `label_vector_names`; NaN unknown
     sha256      hex digest of the finest level's bytes, channels first; None until the image is written
     """
 
@@ -68,6 +71,7 @@ class IndexRow:
     attributes: tuple[int, ...] | None = None
     partition: int | None = None
     label: int | None = None
+    vector: tuple[float, ...] | None = None
     sha256: str | None = None
 
 
@@ -105,11 +109,11 @@ def required_bytes(num_images: int, res: int, *, index_row_bytes: int = 1024) ->
     return num_images * per_image + _METADATA_BYTES
 
 
-def column_dtypes(rows: Sequence[IndexRow], num_attributes: int) -> dict[str, np.dtype[Any]]:
+def column_dtypes(rows: Sequence[IndexRow], num_attributes: int, num_vector: int = 0) -> dict[str, np.dtype[Any]]:
     """dtype of every index column; string columns are as wide as their longest value in UTF-8 bytes.
 
     A column with several values per row has a sub-array dtype. Only columns of these names exist;
-    `attributes` is left out when there are none.
+    `attributes` and `vector` are left out when there are none.
     """
     columns: dict[str, np.dtype[Any]] = {
         "key": np.dtype(f"S{_longest(row.key for row in rows)}"),
@@ -124,10 +128,12 @@ def column_dtypes(rows: Sequence[IndexRow], num_attributes: int) -> dict[str, np
     }
     if num_attributes:
         columns["attributes"] = np.dtype(("i1", (num_attributes,)))
+    if num_vector:
+        columns["vector"] = np.dtype(("<f4", (num_vector,)))
     return columns
 
 
-def row_values(row: IndexRow, num_attributes: int) -> dict[str, Any]:
+def row_values(row: IndexRow, num_attributes: int, num_vector: int = 0) -> dict[str, Any]:
     """One row as column values, with the sentinels for what is unknown. Raises ValueError on bad shapes."""
     values: dict[str, Any] = {
         "key": row.key.encode(),
@@ -144,12 +150,16 @@ def row_values(row: IndexRow, num_attributes: int) -> dict[str, Any]:
         raise ValueError(f"{row.key}: {len(row.attributes)} attributes, expected {num_attributes} as named")
     if num_attributes:
         values["attributes"] = row.attributes or (UNKNOWN_ATTRIBUTE,) * num_attributes
+    if row.vector is not None and len(row.vector) != num_vector:
+        raise ValueError(f"{row.key}: {len(row.vector)} continuous labels, expected {num_vector} as named")
+    if num_vector:
+        values["vector"] = (np.nan,) * num_vector if row.vector is None else row.vector
     return values
 
 
 def unknown_value(column: str) -> float | int | None:
     """The sentinel of a column, or None where there is none (key and file are always known)."""
-    if column in ("quad", "landmarks", "quality"):
+    if column in ("quad", "landmarks", "quality", "vector"):
         return float("nan")
     if column in ("identity", "partition", "label"):
         return UNKNOWN_INTEGER

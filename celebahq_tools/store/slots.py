@@ -7,7 +7,7 @@ process killed at any moment damages at most the slot it was writing. The sha256
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,6 +75,29 @@ class SlotWriter:
         """
         return self.write_levels(slot, build_levels(np.ascontiguousarray(image)), quality=quality)
 
+    def write_run(
+        self, first: int, images: NDArray[np.uint8], qualities: Sequence[float | None] | None = None
+    ) -> list[str]:
+        """Write images, (n, 3, R, R) uint8, into the slots from `first` on, as `write` does for one.
+
+        Much faster than one by one for small images: every level is computed and stored in one go.
+        """
+        _, layout = self._opened()
+        images = np.ascontiguousarray(images)
+        levels = build_levels(images)
+        for res, place in layout.levels.items():
+            _check_values(place, levels[res][0])
+        digests = [hashlib.sha256(image.data).digest() for image in images]
+        marks = layout.columns["sha256"]
+        self._put(marks, first, np.zeros((len(images), schema.SHA256_BYTES), np.uint8))
+        for res, place in layout.levels.items():
+            self._put(place, first, levels[res])
+        for slot, quality in enumerate(qualities or (), start=first):
+            if quality is not None:
+                self._put(layout.columns["quality"], slot, np.array(quality, dtype="<f8"))
+        self._put(marks, first, np.frombuffer(b"".join(digests), np.uint8).reshape(-1, schema.SHA256_BYTES))
+        return [digest.hex() for digest in digests]
+
     def write_levels(self, slot: int, levels: Mapping[int, NDArray[np.uint8]], *, quality: float | None = None) -> str:
         """Like `write`, for levels {r: (3, r, r) uint8} that are there already: all of the file's, as is."""
         _, layout = self._opened()
@@ -107,6 +130,14 @@ class SlotWriter:
         stored = self._get(layout.columns["sha256"], slot)
         return stored.tobytes().hex() if stored.any() else None
 
+    def empty_slots(self) -> NDArray[np.int64]:
+        """Numbers of the slots that are not written."""
+        descriptor, layout = self._opened()
+        place = layout.columns["sha256"]
+        marks = np.empty(place.shape, np.uint8)
+        read_fully(descriptor, marks.reshape(-1).data, _slot_offset(place, 0), self._path)
+        return np.flatnonzero(~marks.any(axis=1)).astype(np.int64)
+
     def sync(self) -> None:
         """Return when everything written so far, by any process, is on disk."""
         descriptor, _ = self._opened()
@@ -129,9 +160,12 @@ class SlotWriter:
         return self._descriptor, self._layout
 
     def _put(self, place: DatasetLayout, slot: int, values: NDArray[Any]) -> None:
+        """Store the values of one slot, or of several from `slot` on."""
         descriptor, _ = self._opened()
         offset = _slot_offset(place, slot)
         data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        if len(data) > place.item_bytes:
+            _slot_offset(place, slot + len(data) // place.item_bytes - 1)
         with disk_errors(self._path):
             write_fully(descriptor, data, offset)
 

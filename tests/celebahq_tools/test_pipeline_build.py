@@ -17,9 +17,11 @@ from celebahq_tools.align import extract_crop, paper_quad, published_quad
 from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import BusyError, CelebAHQError, DiskSpaceError, FormatError, UsageError
+from celebahq_tools.formats.job import collection_job
+from celebahq_tools.formats.pictures import pictures_of
 from celebahq_tools.pipeline import partial, workers
 from celebahq_tools.pipeline.build import BuildSummary, build_pyramid
-from celebahq_tools.pipeline.job import Job, face_job, images_job
+from celebahq_tools.pipeline.job import Job, face_job
 from celebahq_tools.pipeline.lock import output_lock
 from celebahq_tools.pipeline.paths import BuildPaths
 from celebahq_tools.pipeline.survey import survey
@@ -288,7 +290,9 @@ def test_pictures_are_imported_with_labels(tmp_path: Path) -> None:
         (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[name]).save(tmp_path / "src" / name)
     config = BuildConfig(recipe="images", res=32)
-    build_pyramid(images_job(open_source(tmp_path / "src"), config), RunOptions(), tmp_path / "o.h5", silent)
+    build_pyramid(
+        collection_job(pictures_of(open_source(tmp_path / "src")), config), RunOptions(), tmp_path / "o.h5", silent
+    )
     with PyramidReader(tmp_path / "o.h5") as reader:
         assert reader.label_names == ("cat", "dog")
         assert reader.labels is not None
@@ -304,7 +308,7 @@ def test_pictures_that_are_not_square(tmp_path: Path, fit: str, accepted: int) -
     (tmp_path / "src").mkdir()
     Image.fromarray(picture).save(tmp_path / "src" / "a.png")
     config = BuildConfig(recipe="images", res=32, fit=fit)  # type: ignore[arg-type]
-    job = images_job(open_source(tmp_path / "src"), config)
+    job = collection_job(pictures_of(open_source(tmp_path / "src")), config)
     if not accepted:
         with pytest.raises(CelebAHQError, match="64x32 is not square"):
             build_pyramid(job, RunOptions(), tmp_path / "o.h5", silent)
@@ -322,7 +326,7 @@ def test_cifar10_is_imported_bit_exact_with_its_classes(tmp_path: Path, shared: 
 
     archive = shared / "data" / "cifar10-train.zip"
     config = BuildConfig(recipe="images", res=32, limit=300)
-    job = images_job(open_source(archive), config)
+    job = collection_job(pictures_of(open_source(archive)), config)
     build_pyramid(job, RunOptions(), tmp_path / "o.h5", silent)
     with PyramidReader(tmp_path / "o.h5") as reader, zipfile.ZipFile(archive) as members:
         assert len(reader) == 300

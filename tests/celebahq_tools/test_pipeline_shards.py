@@ -45,11 +45,11 @@ def counted(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> list
     rendered: list[int] = []
     real = shards.render_item
 
-    def render_item(recipe: object, slot: int, candidate: Candidate) -> object:
+    def render_item(recipe: object, slot: int, candidate: Candidate, *, scored: bool) -> object:
         if len(rendered) == fail_at:
             raise RuntimeError("killed")
         rendered.append(slot)
-        return real(recipe, slot, candidate)  # type: ignore[arg-type]
+        return real(recipe, slot, candidate, scored=scored)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shards, "render_item", render_item)
     return rendered

@@ -15,7 +15,7 @@ from PIL import Image
 from celebahq_tools.errors import DiskSpaceError, FormatError, UsageError
 from celebahq_tools.pyramid import build_levels
 from celebahq_tools.store import PyramidReader, verify_pyramid
-from celebahq_tools.store.export import encode_png, export_images, png_name
+from celebahq_tools.store.export import encode_png, export_images, picture_name
 from celebahq_tools.store.info import describe
 from celebahq_tools.store.repack import chunk_images, repack_pyramid
 
@@ -210,9 +210,9 @@ def test_a_zip_that_cannot_be_finished_leaves_nothing(
     assert not (tmp_path / "a.zip.partial").exists()
 
 
-def test_png_names_and_bytes() -> None:
-    assert png_name(7, 10) == "00007.png"
-    assert png_name(7, 202_599) == "000007.png"
+def test_picture_names_and_bytes() -> None:
+    assert picture_name(7, 10) == "00007.png"
+    assert picture_name(7, 202_599) == "000007.png"
     image = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
     with Image.open(io.BytesIO(encode_png(image))) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (8, 8))

@@ -1,0 +1,1 @@
+"""A local page to look through a pyramid file; see `celebahq view`."""
