@@ -44,9 +44,8 @@ def effort_of(run: Run) -> Effort:
     tick_secs = [number(tick.get("tick_sec")) or 0.0 for tick in run.ticks]
     if wall is None and any(tick_secs):
         wall = sum(tick_secs)
-    device_sec = sum(
-        sec * _world_at(run, number(tick.get("nimg"))) for sec, tick in zip(tick_secs, run.ticks, strict=True)
-    )
+    worlds = [_world_at(run, number(tick.get("nimg"))) for tick in run.ticks]
+    device_sec = sum(sec * world for sec, world in zip(tick_secs, worlds, strict=True))
     maintenance = [number(tick.get("maintenance_sec")) for tick in run.ticks]
     stop = run.stops[-1] if run.stops else {}
     energy = number(stop.get("energy_kwh"))
