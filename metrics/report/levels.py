@@ -75,7 +75,8 @@ def _shown(images: Float32, centre: float, gain: float) -> NDArray[np.uint8]:
     elif side < SHOWN_RES:
         zoom = SHOWN_RES // side
         images = images.repeat(zoom, axis=-2).repeat(zoom, axis=-1)
-    return np.clip(np.rint((images - centre) * gain + GREY), 0, 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.clip(np.rint((images - centre) * gain + GREY), 0, 255).astype(np.uint8)
+    return shown
 
 
 def _patches(images: Float32, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -56,7 +56,8 @@ def open_picture(path: Path) -> "Image":
             with Image.open(path) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise ReportError(f"{path} has {picture.width}x{picture.height} pixels, more than {MAX_PIXELS}")
-                return picture.convert("RGB")
+                upright: Image.Image = picture.convert("RGB")
+                return upright
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise ReportError(f"{path} is not a readable picture: {error}") from None
 
@@ -110,7 +111,8 @@ def box_reduced(images: Images, res: int) -> Images:
         return images
     count = len(images)
     means = images.reshape(count, 3, res, factor, res, factor).mean(axis=(3, 5), dtype=np.float32)
-    return np.rint(means).astype(np.uint8)
+    reduced: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return reduced
 
 
 def _encodings(picture: "Image") -> Iterator[tuple[str, bytes]]:
