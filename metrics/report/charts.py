@@ -23,7 +23,50 @@ MAX_MARKED = 60
 
 TAGS = frozenset({"svg", "g", "path", "line", "rect", "text", "tspan", "circle", "title", "clipPath", "defs"})
 ATTRIBUTES = frozenset(
-    ["width", "height", "viewBox", "class", "transform", "d", "x", "y", "x1", "x2", "y1", "y2", "dx", "dy", "cx", "cy", "r", "rx", "ry", "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-miterlimit", "stroke-linejoin", "stroke-linecap", "opacity", "font-family", "font-size", "font-weight", "font-style", "text-anchor", "pointer-events", "display", "role", "aria-label", "aria-hidden", "aria-roledescription", "id", "clip-path"]
+    [
+        "width",
+        "height",
+        "viewBox",
+        "class",
+        "transform",
+        "d",
+        "x",
+        "y",
+        "x1",
+        "x2",
+        "y1",
+        "y2",
+        "dx",
+        "dy",
+        "cx",
+        "cy",
+        "r",
+        "rx",
+        "ry",
+        "fill",
+        "fill-opacity",
+        "stroke",
+        "stroke-width",
+        "stroke-opacity",
+        "stroke-dasharray",
+        "stroke-miterlimit",
+        "stroke-linejoin",
+        "stroke-linecap",
+        "opacity",
+        "font-family",
+        "font-size",
+        "font-weight",
+        "font-style",
+        "text-anchor",
+        "pointer-events",
+        "display",
+        "role",
+        "aria-label",
+        "aria-hidden",
+        "aria-roledescription",
+        "id",
+        "clip-path",
+    ]
 )
 LAYER = re.compile(r"\blayer_(\d+)_marks\b")
 
