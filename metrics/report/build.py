@@ -23,7 +23,7 @@ EXTRACTORS = (AUTO, "tiny", "inception-2015")
 LEVEL_IMAGES = 4
 DEFAULT_TITLE = "Benchmark report"
 
-ProgressFor = Callable[[str], Callable[[int, int], None]]
+ProgressFor = Callable[[str], Callable[[int, int], None] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -68,6 +68,7 @@ ATTRIBUTES = frozenset(
         "clip-path",
     ]
 )
+NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 LAYER = re.compile(r"\blayer_(\d+)_marks\b")
 
 
@@ -89,12 +90,13 @@ def draw_curve(curve: Curve, *, x_title: str = "kimg") -> Drawn:
     legend = []
     for place, series in enumerate(curve.series):
         css = f"s{place % COLOURS}" if not series.dashed else "floor"
-        legend.append((css, series.name))
+        legend.append((css, printable(series.name)))
         for layer in _series_layers(series, place, x_title):
             layers.append(layer)
             classes.append(css)
-    spec = {**_frame(curve.title), "layer": layers}
-    label = f"{curve.title} against {x_title}: " + "; ".join(_in_words(series) for series in curve.series)
+    title = printable(curve.title)
+    spec = {**_frame(title), "layer": layers}
+    label = f"{title} against {x_title}: " + "; ".join(_in_words(series) for series in curve.series)
     rows = tuple((series.name, point) for series in curve.series for point in series.points)
     return Drawn(title=curve.title, svg=to_svg(spec, label, classes), legend=tuple(legend), note=curve.band, rows=rows)
 
@@ -167,6 +169,11 @@ def _clean(element: ET.Element, classes: Sequence[str]) -> None:
             element.remove(child)
 
 
+def printable(name: str) -> str:
+    """A name without the characters that XML cannot hold."""
+    return NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", name)
+
+
 def _series_layers(series: Series, place: int, x_title: str) -> list[dict[str, Any]]:
     values = [
         {"x": point.kimg, "y": point.value, "low": point.low, "high": point.high, "text": _point_text(series, point)}
@@ -224,9 +231,9 @@ def _frame(title: str) -> dict[str, Any]:
 
 def _point_text(series: Series, point: Point) -> str:
     band = "" if point.low is None else f" ({point.low:.4g} to {point.high:.4g})"
-    return f"{series.name}, {point.kimg:g} kimg: {point.value:.5g}{band}"
+    return f"{printable(series.name)}, {point.kimg:g} kimg: {point.value:.5g}{band}"
 
 
 def _in_words(series: Series) -> str:
     first, last = series.points[0], series.points[-1]
-    return f"{series.name} goes from {first.value:.4g} at {first.kimg:g} to {last.value:.4g} at {last.kimg:g}"
+    return f"{printable(series.name)} goes from {first.value:.4g} at {first.kimg:g} to {last.value:.4g} at {last.kimg:g}"

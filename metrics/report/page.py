@@ -1,7 +1,7 @@
 """A report as one HTML page that needs nothing else: no network, no other file.
 
-Everything from files is escaped by Jinja. Charts are cleaned SVG, numbers are embedded as JSON that cannot end its element,
-and a content security policy admits this page's own style sheet and script alone, by their hashes.
+Everything from files is escaped by Jinja. Charts are cleaned SVG, numbers are embedded as JSON that cannot end its
+element, and a content security policy admits this page's own style sheet and script alone, by their hashes.
 """
 
 import base64
@@ -97,7 +97,7 @@ def _charts(curves: Sequence[tuple[str, Sequence[Curve]]]) -> dict[str, list[Dra
 
 def _template(name: str) -> str:
     # Browsers hash the text after newlines are made "\n" and so must we.
-    text = resources.files("metrics.report").joinpath("templates", name).read_text(encoding="utf-8")
+    text = resources.files("metrics.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")
 
 

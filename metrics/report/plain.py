@@ -1,5 +1,6 @@
 """A report as plain data: what `--format json` writes, the page carries, and CSV and Markdown are made from."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,20 @@ SCHEMA_VERSION = 1
 
 def report_json(report: Report) -> dict[str, Any]:
     """Every number of a report; groups are never merged, so nothing unlike stands together."""
+    plain: dict[str, Any] = finite(_report(report))
+    return plain
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for every number that JSON has no word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _report(report: Report) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

@@ -28,7 +28,8 @@ def read_bytes(path: Path) -> bytes:
 def parse_object(data: bytes, where: str) -> dict[str, Any]:
     """The JSON object in `data`; ReportError that names `where` for anything else."""
     try:
-        plain = json.loads(data)
+        # NaN and Infinity are no JSON, but Python writes them.
+        plain = json.loads(data, parse_constant=lambda _name: None)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{where} is not JSON ({error}); expected an object") from None
     if not isinstance(plain, dict):
