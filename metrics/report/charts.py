@@ -108,11 +108,12 @@ def draw_histogram(bins: Sequence[tuple[float, float, int]], *, title: str, x_ti
     ]
     layer = {
         "data": {"values": values},
-        "mark": {"type": "bar", "color": "currentColor", "opacity": 0.8},
+        "mark": {"type": "rect", "color": "currentColor", "opacity": 0.8},
         "encoding": {
             "x": {**_axis("low", x_title), "scale": {"zero": False, "nice": False}},
             "x2": {"field": "high"},
             "y": {**_axis("n", "images"), "scale": {"zero": True}},
+            "y2": {"datum": 0},
             "description": {"field": "text"},
         },
     }
@@ -236,4 +237,6 @@ def _point_text(series: Series, point: Point) -> str:
 
 def _in_words(series: Series) -> str:
     first, last = series.points[0], series.points[-1]
-    return f"{printable(series.name)} goes from {first.value:.4g} at {first.kimg:g} to {last.value:.4g} at {last.kimg:g}"
+    return (
+        f"{printable(series.name)} goes from {first.value:.4g} at {first.kimg:g} to {last.value:.4g} at {last.kimg:g}"
+    )

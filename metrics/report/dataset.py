@@ -143,6 +143,12 @@ def _rejects(path: Path) -> tuple[tuple[str, int], ...] | None:
     return tuple(reasons.most_common())
 
 
+def _columns(count: int) -> int:
+    """Columns that fill their last row, where five to ten do."""
+    full = [columns for columns in range(SHEET_COLUMNS, SHEET_COLUMNS // 2 - 1, -1) if count % columns == 0]
+    return full[0] if full else min(SHEET_COLUMNS, count)
+
+
 def _sheet(reader: "PyramidReader", seed: int) -> Picture:
     res = max((level for level in reader.levels if level <= SHEET_RES), default=reader.levels[-1])
     count = min(SHEET_IMAGES, len(reader))
@@ -153,4 +159,4 @@ def _sheet(reader: "PyramidReader", seed: int) -> Picture:
     zoom = max(1, SHEET_RES // res)
     images = images.repeat(zoom, axis=-2).repeat(zoom, axis=-1)
     alt = f"Contact sheet of {count} random images of the data set"
-    return encoded(from_chw(tiled(images, min(SHEET_COLUMNS, count), gap=2)), alt, budget=SHEET_BYTES)
+    return encoded(from_chw(tiled(images, _columns(count), gap=2)), alt, budget=SHEET_BYTES)

@@ -11,6 +11,7 @@ from metrics.sliced.laplacian import laplacian_pyramid
 
 SHOWN_RES = 128
 """Levels are shown at this side: finer ones by their middle, coarser ones enlarged."""
+SHOWN_COLUMNS = 2
 PATCH_COLUMNS = 8
 PATCH_ZOOM = 4
 GREY = 128.0
@@ -55,8 +56,8 @@ def level_views(reals: NDArray[np.uint8], fakes: NDArray[np.uint8], *, seed: int
         views.append(
             LevelView(
                 level=level,
-                real=_picture(shown[0], len(reals), f"Level {level} of {len(reals)} real images"),
-                fake=_picture(shown[1], len(fakes), f"Level {level} of {len(fakes)} generated images"),
+                real=_picture(shown[0], SHOWN_COLUMNS, f"Level {level} of {len(reals)} real images"),
+                fake=_picture(shown[1], SHOWN_COLUMNS, f"Level {level} of {len(fakes)} generated images"),
                 real_patches=_mosaic(patches[0], f"Patches of level {level} of real images"),
                 fake_patches=_mosaic(patches[1], f"Patches of level {level} of generated images"),
                 gain=gain,

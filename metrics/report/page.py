@@ -17,7 +17,7 @@ from metrics.report.charts import Drawn, draw_curve, draw_histogram
 from metrics.report.curves import Curve
 from metrics.report.plain import report_json
 from metrics.report.scores import Score, ScoreGroup
-from metrics.report.tables import EFFORT_COLUMNS, effort_cells, score_cells, score_columns, shown
+from metrics.report.tables import EFFORT_COLUMNS, effort_cells, score_table, shown
 
 SUMMARY_ROWS = 40
 """More rows of one protocol are folded away; a run is summed up by its best and its last value."""
@@ -51,8 +51,7 @@ def render_page(report: Report) -> str:
         quality=None
         if report.data is None or not report.data.quality
         else draw_histogram(report.data.quality, title="Quality scores", x_title="quality score"),
-        score_columns=score_columns,
-        score_cells=score_cells,
+        score_table=score_table,
         summary=summary_scores,
         published_of=lambda metric: [entry for entry in report.published if entry.metric == metric],
         effort_columns=EFFORT_COLUMNS,

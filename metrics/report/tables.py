@@ -12,7 +12,10 @@ from metrics.report.scores import Score, ScoreGroup
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings that spreadsheets take for formulas."""
-MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#~!"} | {"\n": " ", "\r": " "})
+MARKS = str.maketrans(
+    {mark: f"\\{mark}" for mark in "\\`*_{}[]|#~!"} | {"\n": " ", "\r": " ", "<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+"""What Markdown or HTML in it would take for more than text."""
 
 
 def shown(value: float | None) -> str:
@@ -22,8 +25,15 @@ def shown(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
 
 
-def score_columns(group: ScoreGroup) -> list[str]:
-    """Heads of a group's table."""
+def score_table(group: ScoreGroup, scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a group's table, without columns that are empty throughout."""
+    rows = [_cells(group, score) for score in scores]
+    heads = _columns(group)
+    kept = [column for column in range(len(heads)) if any(row[column] for row in rows)]
+    return [heads[column] for column in kept], [[row[column] for column in kept] for row in rows]
+
+
+def _columns(group: ScoreGroup) -> list[str]:
     return [
         "set",
         "run",
@@ -41,8 +51,7 @@ def score_columns(group: ScoreGroup) -> list[str]:
     ]
 
 
-def score_cells(group: ScoreGroup, score: Score) -> list[str]:
-    """One row of a group's table, as text."""
+def _cells(group: ScoreGroup, score: Score) -> list[str]:
     interval = "" if score.interval is None else f"{shown(score.interval[0])} to {shown(score.interval[1])}"
     return [
         score.set_label,
@@ -72,7 +81,7 @@ def _markdown_lines(report: Report) -> Iterator[str]:
         for line in group.differs:
             yield f"\n- differs: {_md(line)}"
         yield ""
-        yield from _md_table(score_columns(group), (score_cells(group, score) for score in group.scores))
+        yield from _md_table(*score_table(group, group.scores))
         for warning in dict.fromkeys(line for score in group.scores for line in score.warnings):
             yield f"\n> {_md(warning)}"
     if report.published:
@@ -93,7 +102,7 @@ def _markdown_lines(report: Report) -> Iterator[str]:
             yield from _md_table(["rejected because", "pictures"], ([r, str(n)] for r, n in report.data.rejects))
     for table in report.benchmarks:
         yield f"\n## Benchmark {_md(table.name)}\n"
-        yield f"`{table.command.replace('`', ' ')}`, {_md(table.date)}. {_md(table.note)}\n"
+        yield f"{_md(table.command)}, {_md(table.date)}. {_md(table.note)}\n"
         cells = (
             [f.name, shown(f.median), shown(f.low), shown(f.high), f.unit, shown(f.baseline), shown(f.change)]
             for f in table.figures
