@@ -36,8 +36,8 @@ class Run:
 
 
 RUNS = {
-    "build": Run(quick="--images 24 --rounds 2 --res 256"),
-    "features": Run(quick="--images 16 --res 128 --rounds 2 --batches 16"),
+    "build": Run(quick="--images 60 --rounds 1 --res 256"),
+    "features": Run(quick="--images 16 --res 64 --rounds 1 --batches 16"),
     "geometry": Run(quick="--repeats 3"),
     "ms_ssim": Run(quick="--res 256 --pairs 8 --plain-pairs 2 --rounds 2"),
     "official": Run(quick="--rounds 1 --limit 2"),
