@@ -13,12 +13,11 @@ from metrics.report.effort import Effort, effort_of
 from metrics.report.grids import Gallery, gallery_of, generated_samples
 from metrics.report.inputs import BenchmarkRecord, Inputs, read_inputs
 from metrics.report.levels import LevelView, level_views
-from metrics.report.look import Lookalikes, lookalikes
+from metrics.report.look import AUTO, Lookalikes, chosen_extractor, lookalikes, search_res
 from metrics.report.published import Published, published
 from metrics.report.runs import Run
 from metrics.report.scores import ScoreGroup, group_scores
 
-AUTO = "auto"
 EXTRACTORS = (AUTO, "tiny", "inception-2015")
 LEVEL_IMAGES = 4
 DEFAULT_TITLE = "Benchmark report"
@@ -176,23 +175,29 @@ def _look(
         missing.append(f"{run.name} has no samples/ and no grid that can be cut apart: no neighbours, no levels")
         return
     fakes, origin = found
-    with open_image_set(data) as finest:
-        res = min(finest.res, max(4, fakes.shape[-1]))
-    with open_image_set(data, res=res) as reals:
-        progress = None if progress_for is None else progress_for(f"neighbours of {run.name}")
-        neighbours.append(
-            lookalikes(
-                run.name,
-                fakes,
-                origin,
-                reals,
-                extractor=config.extractor,
-                search=config.search,
-                seed=config.seed,
-                progress=progress,
+    extractor = chosen_extractor(config.extractor)
+    progress = None if progress_for is None else progress_for(f"neighbours of {run.name}")
+    try:
+        with open_image_set(data) as finest:
+            res = min(finest.res, fakes.shape[-1])
+        with open_image_set(data, res=search_res(extractor, res)) as reals:
+            neighbours.append(
+                lookalikes(
+                    run.name,
+                    fakes,
+                    origin,
+                    reals,
+                    extractor=extractor,
+                    search=config.search,
+                    seed=config.seed,
+                    progress=progress,
+                )
             )
-        )
-        views = level_views(reals.read(range(min(LEVEL_IMAGES, reals.n))), fakes[:LEVEL_IMAGES], seed=config.seed)
+        with open_image_set(data, res=res) as reals:
+            views = level_views(reals.read(range(min(LEVEL_IMAGES, reals.n))), fakes[:LEVEL_IMAGES], seed=config.seed)
+    except ImageSetError as error:
+        missing.append(f"no neighbours or levels for {run.name}: {error}")
+        return
     if views:
         levels.append((run.name, views))
     else:

@@ -12,6 +12,8 @@ from metrics.report.pictures import Picture, encoded, from_chw
 from metrics.sources.base import ImageSet, resize_chw
 from metrics.weights import INCEPTION_2015, cache_folder
 
+AUTO = "auto"
+SEARCH_RES = {TINY_NAME: 128, INCEPTION_NAME: 256}
 THUMB_RES = 96
 THUMB_BYTES = 9_000
 
@@ -40,6 +42,20 @@ class Lookalikes:
     feature_baseline: float
 
 
+def chosen_extractor(name: str) -> str:
+    """The network itself for 'auto': inception-2015 if its weights are in the cache, else tiny."""
+    if name != AUTO:
+        return name
+    cached = cache_folder()
+    there = (cached if cached.is_file() else cached / INCEPTION_2015.name).is_file()
+    return INCEPTION_NAME if there else TINY_NAME
+
+
+def search_res(extractor: str, res: int) -> int:
+    """Side at which images of `res` pixels are searched: what the network can use, so that little is read."""
+    return min(res, SEARCH_RES[extractor])
+
+
 def lookalikes(
     run: str,
     fakes: NDArray[np.uint8],
@@ -52,12 +68,7 @@ def lookalikes(
     progress: Callable[[int, int], None] | None,
 ) -> Lookalikes:
     """Find and draw the neighbours of `fakes` (n, 3, R, R) uint8 in `reals`."""
-    name = extractor
-    if extractor == "auto":
-        cached = cache_folder()
-        there = (cached if cached.is_file() else cached / INCEPTION_2015.name).is_file()
-        name = INCEPTION_NAME if there else TINY_NAME
-    network = open_extractor(name, download=False)
+    network = open_extractor(extractor, download=False)
     found = find_neighbours(fakes, reals, network, search=search, seed=seed, progress=progress)
     rows = []
     for place, fake in enumerate(fakes):

@@ -70,7 +70,7 @@ def find_neighbours(
     fitted = _fit(queries, reals.res)
     own = np.sort(rng.choice(chosen, size=min(len(queries), len(chosen)), replace=False))
     both = np.concatenate([fitted, reals.read(own)])
-    pixel_res = min(reals.res, PIXEL_RES)
+    pixel_res = PIXEL_RES if reals.res % PIXEL_RES == 0 else reals.res
     views: tuple[Callable[[NDArray[np.uint8]], Float64], ...] = (
         lambda images: box_reduced(images, pixel_res).reshape(len(images), -1).astype(np.float64),
         lambda images: _features(images, extractor),
