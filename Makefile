@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_WORKERS ?= 2
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 
 demo: $(VENV)/.installed
 	@mkdir -p demo
@@ -14,6 +14,8 @@ demo: $(VENV)/.installed
 	$(BIN)/celebahq info demo/sample.h5
 	test -d demo/run || $(BIN)/pgan fit --data demo/sample.h5 --out demo/run --preset demo
 	$(BIN)/pgan status demo/run
+	$(BIN)/metrics swd demo/sample.h5 demo/run --res 32 --n 12 --quiet --out demo/swd.json
+	$(BIN)/metrics report demo/run demo/swd.json --data demo/sample.h5 -o demo/report.html
 
 test: $(VENV)/.installed-test
 	$(BIN)/celebahq weights get realesrgan
@@ -28,6 +30,10 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+	@echo build/site/index.html
+
 clean:
 	rm -rf $(VENV) demo build *.egg-info
 
@@ -35,11 +41,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e .
+	$(PIP) -e '.[report]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python

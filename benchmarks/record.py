@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+FOLDER_VARIABLE = "BENCHMARK_RESULTS"
+"""Names another folder for the records of this process; `python -m benchmarks` sets it."""
 LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "pillow", "h5py", "torch", "numba", "jpeglib", "joblib")
 
 
@@ -29,15 +31,22 @@ class Spread:
         """The spread of at least one reading."""
         return cls(smallest=min(readings), median=statistics.median(readings), largest=max(readings))
 
+    def plain(self) -> dict[str, float]:
+        """As JSON values."""
+        return {"smallest": self.smallest, "median": self.median, "largest": self.largest}
+
     def text(self, digits: int = 2) -> str:
         """`median (smallest-largest)`."""
         return f"{self.median:.{digits}f} ({self.smallest:.{digits}f}-{self.largest:.{digits}f})"
 
 
 def write_results(name: str, results: dict[str, Any]) -> Path:
-    """Write `results` with command, versions and machine to benchmarks/results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    """Write `results` with figures, command, versions and machine to NAME.json in the folder of results."""
+    from benchmarks.figures import figures_of
+
+    folder = results_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     record = {
         "benchmark": name,
         "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
@@ -49,10 +58,18 @@ def write_results(name: str, results: dict[str, Any]) -> Path:
             "system": platform.platform(),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "figures": figures_of(name, results),
         **results,
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.replace(path)
     return path
+
+
+def results_folder() -> Path:
+    """benchmarks/results, or what BENCHMARK_RESULTS names."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or RESULTS)
 
 
 def _processor() -> str:

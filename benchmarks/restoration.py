@@ -15,7 +15,6 @@ import sys
 import time
 from importlib import resources
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,7 +207,7 @@ def main() -> None:
         "memory_mib": memory,
         "restored_share": shares,
     }
-    print(f"\n{write_results('restoration', results).relative_to(Path.cwd())}")
+    print(f"\n{write_results('restoration', results)}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import Spread, write_results
+from benchmarks.record import RESULTS, Spread, results_folder, write_results
 from celebahq_tools.pyramid import build_levels, level_resolutions
 from celebahq_tools.store import IndexRow, PyramidMeta, PyramidReader, SlotWriter, create_pyramid
 from celebahq_tools.store.repack import chunk_images
@@ -69,7 +69,8 @@ def main() -> None:
         kills = {kind: survive(folder / f"{kind}.h5", kind, options.kills) for kind in WRITERS}
     rows = table(timings, sizes, kills, options, len(photos))
     print("\n".join(rows))
-    TABLE.write_text("\n".join(rows) + "\n")
+    if results_folder() == RESULTS:
+        TABLE.write_text("\n".join(rows) + "\n")
     config = {**vars(options), "photographs": len(photos)}
     results = {"config": config, "file_bytes": sizes, "ms_per_image": timings, "kills": kills}
     print(f"\n{write_results('store_layout', results)}")

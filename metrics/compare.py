@@ -1,5 +1,6 @@
 """Put results beside each other, if they were measured the same way."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def _comparable(protocol: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{key}.{name}", v) for name, v in value.items())
         elif key not in FREE_TOP_KEYS:
             yield key, value
+
+
+def protocol_key(protocol: Mapping[str, Any]) -> str:
+    """A text that is the same for two protocols (as in the JSON of results) exactly when they can be compared."""
+    return json.dumps(sorted(_comparable(protocol), key=lambda item: item[0]), sort_keys=True, default=str)
 
 
 def differences(first: Mapping[str, Any], other: Mapping[str, Any], *, names: tuple[str, str]) -> list[str]:

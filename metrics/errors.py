@@ -40,6 +40,10 @@ class UnlikeProtocolsError(MetricsError):
         self.differences = differences
 
 
+class ReportError(MetricsError):
+    """A run directory, benchmark file or picture cannot be put into a report."""
+
+
 class CacheError(MetricsError):
     """A cached statistics file is damaged, of an unknown version or belongs to other data."""
 

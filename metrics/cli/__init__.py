@@ -11,6 +11,7 @@ from metrics.cli.is_cmd import is_cmd
 from metrics.cli.kid_cmd import kid_cmd
 from metrics.cli.ms_ssim_cmd import ms_ssim_cmd
 from metrics.cli.pr_cmd import pr_cmd
+from metrics.cli.report_cmd import report_cmd
 from metrics.cli.swd_cmd import swd_cmd
 
 
@@ -20,5 +21,5 @@ def main() -> None:
     """Measure sets of generated images, each number with its protocol and uncertainty."""
 
 
-for command in (swd_cmd, ms_ssim_cmd, is_cmd, fid_cmd, kid_cmd, pr_cmd, all_cmd, features_cmd, compare_cmd):
+for command in (swd_cmd, ms_ssim_cmd, is_cmd, fid_cmd, kid_cmd, pr_cmd, all_cmd, features_cmd, compare_cmd, report_cmd):
     main.add_command(command)

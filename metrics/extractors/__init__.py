@@ -10,7 +10,7 @@ from metrics.errors import UsageError
 from metrics.extractors.base import CallableExtractor, Extractor, ExtractorStamp, Precision, ProgressFn
 from metrics.resize import RESIZE_MODES, ResizeMode
 
-__all__ = ["CallableExtractor", "Extractor", "ExtractorStamp", "open_extractor"]
+__all__ = ["INCEPTION_NAME", "TINY_NAME", "CallableExtractor", "Extractor", "ExtractorStamp", "open_extractor"]
 
 INCEPTION_NAME = "inception-2015"
 TINY_NAME = "tiny"
