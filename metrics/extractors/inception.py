@@ -9,7 +9,7 @@ Legend: N images, C channels. Activations are NCHW in channels-last memory order
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 INPUT_SIZE = 299
 BATCHNORM_EPS = 1e-3
