@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from celebahq_tools.archives import MAX_MEMBER_BYTES
 from celebahq_tools.errors import PictureError, SourceError
-from celebahq_tools.formats.collection import Collection, Columns, digest_of, numbered, repeated
+from celebahq_tools.formats.collection import Collection, Columns, digest_of, file_digest, numbered, repeated
 from celebahq_tools.formats.labels import vector_columns
 from celebahq_tools.names import one_line
-
-HEAD_BYTES = 1 << 16
-"""Bytes of a .npy that tell it from another of the same size."""
 
 _BROKEN = (
     EOFError,
@@ -118,14 +115,12 @@ def open_numpy(path: Path, labels: Path | None = None) -> Collection:
     if path.suffix.lower() == ".npz":
         return _open_npz(path, labels)
     shape, offset = _npy_header(path)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
     reader = FileRows(path, shape[1:], offset, math.prod(shape[1:]))
     columns = Columns() if labels is None else _label_array(_load_npy(labels), shape[0], str(labels))
     return Collection(
         kind="numpy",
         root=path,
-        digest=digest_of("npy", path.stat().st_size, str(shape), head),
+        digest=digest_of("npy", str(shape), file_digest(path)),
         keys=numbered(shape[0]),
         files=repeated(path.name, shape[0]),
         positions=range(shape[0]),

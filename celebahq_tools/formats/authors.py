@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from celebahq_tools.errors import FormatError, PictureError, SourceError
 from celebahq_tools.formats.arrays import to_rgb
-from celebahq_tools.formats.collection import Collection, Columns, digest_of, numbered, repeated
+from celebahq_tools.formats.collection import Collection, Columns, digest_of, file_digest, numbered, repeated
 from celebahq_tools.formats.labels import vector_columns
 from celebahq_tools.formats.tfrecord import parse_example, read_record, scan
 from celebahq_tools.names import one_line, printable
@@ -74,7 +74,7 @@ def open_tfrecords(path: Path, res: int | None = None, *, unshuffle: bool = Fals
     return Collection(
         kind="tfrecords",
         root=path,
-        digest=digest_of("tfrecords", file, (path / file).stat().st_size, offsets.tobytes(), int(unshuffle)),
+        digest=digest_of("tfrecords", file, file_digest(path / file), offsets.tobytes(), int(unshuffle)),
         keys=numbered(len(offsets)),
         files=repeated(file, len(offsets)),
         positions=offsets[order],

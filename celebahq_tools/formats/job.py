@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from celebahq_tools.config import BuildConfig
-from celebahq_tools.errors import SourceError, UsageError
+from celebahq_tools.errors import PictureError, SourceError, UsageError
 from celebahq_tools.formats.collection import Collection, Entries
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.job import Job
@@ -53,11 +53,20 @@ def collection_job(collection: Collection, config: BuildConfig, chosen: NDArray[
 def with_res(config: BuildConfig, collection: Collection, res: int | None) -> BuildConfig:
     """`config` at `res`, or at the size that the images have. Raises UsageError if that is not known."""
     if res is None:
-        res = collection.natural_res
+        res = collection.natural_res or _first_side(collection)
     if res is None or res & (res - 1):
         found = "their size is not known" if res is None else f"they have {res}x{res} pixels"
         raise UsageError(f"{collection.root}: give --res, the size to bring the images to, a power of two ({found})")
     return dataclasses.replace(config, res=res)
+
+
+def _first_side(collection: Collection) -> int | None:
+    """Side of the first image if it can be read and is square."""
+    try:
+        height, width = collection.image(0).shape[:2] if len(collection) else (0, 1)
+    except PictureError:
+        return None
+    return height if height == width else None
 
 
 def _choose(keys: Sequence[str], numbers: NDArray[np.int64], config: BuildConfig, root: Path) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from celebahq_tools.archives import MAX_MEMBER_BYTES
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import MissingDependencyError, PictureError, SourceError
-from celebahq_tools.formats.collection import Collection, LazyList, digest_of
+from celebahq_tools.formats.collection import Collection, LazyList, digest_of, file_digest
 from celebahq_tools.names import one_line
 
 LSUN_RES = 256
@@ -82,7 +82,7 @@ def open_lsun(path: Path) -> Collection:
     return Collection(
         kind="lsun",
         root=path,
-        digest=digest_of("lsun", data.stat().st_size, *keys),
+        digest=digest_of("lsun", file_digest(data), *keys),
         keys=names,
         files=names,
         positions=range(len(keys)),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from celebahq_tools.archives import MAX_MEMBER_BYTES
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import MissingDependencyError, PictureError, SourceError
-from celebahq_tools.formats.collection import Collection, Columns, digest_of, numbered
+from celebahq_tools.formats.collection import Collection, Columns, digest_of, file_digest, numbered
 from celebahq_tools.formats.labels import class_columns, vector_columns
 from celebahq_tools.names import one_line
 
@@ -83,7 +83,8 @@ def open_parquet(path: Path, image_column: str | None = None, label_column: str 
     rows: list[int] = []
     labels: list[Any] = []
     label_names: tuple[str, ...] = ()
-    column, stamp = image_column, []
+    column = image_column
+    stamp: list[str] = []
     for file in files:
         try:
             with pyarrow_parquet().ParquetFile(file) as opened:
@@ -100,7 +101,7 @@ def open_parquet(path: Path, image_column: str | None = None, label_column: str 
             raise SourceError(f"{file}: no readable parquet file ({one_line(error)}); get it again") from None
         names += [file.name] * count
         rows += range(count)
-        stamp += [file.name, file.stat().st_size, count]
+        stamp += [file.name, file_digest(file)]
     return Collection(
         kind="parquet",
         root=path,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from celebahq_tools.archives import MAX_MEMBER_BYTES
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import PictureError, SourceError
-from celebahq_tools.formats.collection import Collection, Columns, digest_of
+from celebahq_tools.formats.collection import Collection, Columns, digest_of, file_digest
 from celebahq_tools.formats.labels import class_columns, vector_columns
 from celebahq_tools.names import one_line, printable
 from celebahq_tools.sources import PICTURE_SUFFIXES
@@ -56,7 +56,6 @@ class _Found:
     offsets: list[int] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     labels: dict[str, Label] = field(default_factory=dict)
-    sizes: list[int] = field(default_factory=list)
 
 
 def open_webdataset(path: Path) -> Collection:
@@ -77,7 +76,7 @@ def open_webdataset(path: Path) -> Collection:
     return Collection(
         kind="webdataset",
         root=path,
-        digest=digest_of("webdataset", *found.keys, np.array([found.offsets, found.sizes], np.int64).tobytes()),
+        digest=digest_of("webdataset", *map(file_digest, tars), *found.keys, str(found.offsets)),
         keys=found.keys,
         files=found.files,
         positions=np.array(found.offsets, np.int64),
@@ -117,7 +116,6 @@ def _add(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, found: _
         found.files.append(f"{path.name}/{name}")
         found.offsets.append(member.offset_data - tarfile.BLOCKSIZE)
         found.keys.append(key)
-        found.sizes.append(member.size)
     elif ending in LABEL_ENDINGS and member.size <= MAX_LABEL_BYTES:
         opened = archive.extractfile(member)
         label = _label(b"" if opened is None else opened.read(), ending)
