@@ -38,9 +38,11 @@ class Run:
 RUNS = {
     "build": Run(quick="--images 60 --rounds 1 --res 256"),
     "features": Run(quick="--images 16 --res 64 --rounds 1 --batches 16"),
+    "formats": Run(quick="--images 200 --res 64 --rounds 1"),
     "geometry": Run(quick="--repeats 3"),
     "ms_ssim": Run(quick="--res 256 --pairs 8 --plain-pairs 2 --rounds 2"),
     "official": Run(quick="--rounds 1 --limit 2"),
+    "pgan_step": Run(quick="--quick"),
     "quality_validation": Run(quick="--limit 2 --repeats 3"),
     "report": Run(quick="--rounds 2 --res 64"),
     "restoration": Run(
