@@ -192,9 +192,9 @@ def _demo() -> Config:
     """A minute on two cores: shows that everything works, makes no faces."""
     return Config(
         preset="demo",
-        network=NetworkConfig(res=32, fmap_base=512, fmap_max=64, latent=64, downsample=CONV),
+        network=NetworkConfig(res=32, fmap_base=256, fmap_max=64, latent=64, downsample=CONV),
         schedule=ScheduleConfig(
-            training_kimg=1.0, transition_kimg=1.0, total_kimg=9.0, batch=16, tick_kimg=((32, 1.0),)
+            training_kimg=0.6, transition_kimg=0.6, total_kimg=6.0, batch=16, tick_kimg=((32, 1.0),)
         ),
         optimizer=OptimizerConfig(ema_decay=0.99),
         loss=LossConfig(),

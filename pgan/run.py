@@ -60,6 +60,7 @@ class RunDirectory:
             self._lock = (self.path / LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.release()
             raise RunError(f"{self.path} is in use by another process; wait for it or stop it") from None
         except OSError as error:
             raise RunError(f"{self.path} cannot be used as a run directory ({error.strerror})") from None

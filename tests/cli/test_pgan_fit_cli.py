@@ -66,7 +66,7 @@ def test_dry_run_prints_costs_and_writes_nothing(data: Path, tmp_path: Path) -> 
     [
         ([], 2, "needs --data"),
         (["--out", "x", "--resume", "y"], 2, "--resume names the folder"),
-        (["--out", "x", "--data", "missing.h5"], 1, "does not exist"),
+        (["--out", "x", "--data", "missing.h5"], 1, "no such file"),
         (["--out", "x", "--data", "DATA", "--lr", "fast"], 2, "expected a number"),
         (["--out", "x", "--data", "DATA", "--device", "cuda"], 2, "no usable CUDA"),
         (["--resume", "nowhere"], 1, "not the directory of a run"),

@@ -42,7 +42,9 @@ def trajectory(config: Config) -> torch.Tensor:
         stepper.iterate(iteration, feed)
         means = stepper.sums.means()
         rows.append([means[name] for name in sorted(means)])
-    weights = [float(p.double().square().sum()) for net in (state.g, state.d, state.ema) for p in net.parameters()]
+    weights = [
+        float(p.detach().double().square().sum()) for net in (state.g, state.d, state.ema) for p in net.parameters()
+    ]
     return torch.tensor([value for row in rows for value in row] + [sum(weights)], dtype=torch.float64)
 
 

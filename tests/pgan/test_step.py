@@ -139,6 +139,7 @@ def test_lsgan_noise_appears_with_high_fake_scores(tiny: Config) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile itself
 def test_compiled_passes_make_the_same_steps(tiny: Config) -> None:
     config = replace(tiny, schedule=replace(tiny.schedule, start_res=16), optimizer=replace(tiny.optimizer, eps=1.0))
     compiled = replace(config, train=replace(config.train, compile=True))

@@ -204,7 +204,7 @@ def test_bad_input_is_named_and_leaves_no_run(tiny: Config, make_data: Callable[
     data, out = make_data(), tmp_path / "run"
     with pytest.raises(DataError, match="16 pixels, preset celebahq-1024 wants 1024; --res 16"):
         prepare_new("celebahq-1024", data, out, {})
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="no such file"):
         prepare_new("demo", tmp_path / "no.h5", out, {"res": "16"})
     with pytest.raises(DataError, match="no labels"):
         prepare_new("demo", data, out, {"res": "16", "labels": "class"})
