@@ -70,9 +70,7 @@ class Stepper:
         self.dtype = DTYPES[self.config.train.precision]
         self.sums = Sums()
         self._micro = micro_batch or {}
-        compiled = self.config.train.compile
-        self._g = torch.compile(state.g) if compiled else state.g
-        self._d = torch.compile(state.d) if compiled else state.d
+        self._g, self._d = state.g, state.d
 
     def iterate(self, iteration: Iteration, reals: Iterator[Real]) -> None:
         """The steps of D and the step of G of one iteration; the state moves on to its end."""
@@ -212,7 +210,6 @@ class Stepper:
         if not settings.gp_lambda:
             return real.new_zeros(())
         mixed = losses.interpolate(real, fake, amounts).requires_grad_()
-        # Not the compiled form: its graphs have no second derivative.
         scores = self.state.d(mixed, stage.lod, weights=weights, forms=self.forms, noise=noise)[:, 0]
         norms = losses.gradient_norms(scores, mixed, self.state.scale_d.value)
         self.sums.add("gradient_norm", norms.mean(), share)
