@@ -9,7 +9,7 @@ from celebahq_tools.decode import decode_picture
 from celebahq_tools.errors import PictureError
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
-from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
+from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec, Rendered
 from celebahq_tools.quality import quality_score
 
 
@@ -26,9 +26,9 @@ class ImagesRecipe:
         quality = quality_score(image) if self._config.keep is not None else None
         return [Candidate(key=printable(task.file), file=task.file, quality=quality)]
 
-    def render(self, candidate: Candidate) -> NDArray[np.uint8]:
+    def render(self, candidate: Candidate) -> Rendered:
         """The picture, made square and brought to (3, res, res)."""
-        return self._image(candidate.file)
+        return Rendered(self._image(candidate.file))
 
     def _image(self, file: str) -> NDArray[np.uint8]:
         pixels = decode_picture(self._reader.read(file), name=file)

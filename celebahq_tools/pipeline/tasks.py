@@ -32,12 +32,17 @@ class Surveyed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filled:
-    """A slot that holds its pixels, or why it does not. sha256 is over the finest level's CHW bytes."""
+    """A slot that holds its pixels, or why it does not.
+
+    sha256  over the finest level's CHW bytes
+    drift   how far the restorer moved the picture, in levels
+    """
 
     slot: int
     key: str
     sha256: str = ""
     quality: float = 0.0
+    drift: float | None = None
     reject: Reject | None = None
 
 
@@ -69,13 +74,14 @@ def fill_slots(spec: RecipeSpec, writer: SlotWriter, work: Sequence[tuple[int, C
 def render_item(recipe: Recipe, slot: int, candidate: Candidate) -> tuple[Filled, NDArray[np.uint8] | None]:
     """Render one item: what to say of it and its (3, R, R) uint8 pixels, None for a reject."""
     try:
-        image = np.ascontiguousarray(recipe.render(candidate))
+        rendered = recipe.render(candidate)
     except (PictureError, OSError) as error:
         reject = reject_of(error, candidate.key, candidate.file)
         return Filled(slot=slot, key=candidate.key, reject=reject), None
+    image = np.ascontiguousarray(rendered.pixels)
     quality = candidate.quality if candidate.quality is not None else quality_score(image)
     sha256 = hashlib.sha256(image.data).hexdigest()
-    return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality), image
+    return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality, drift=rendered.drift), image
 
 
 def reject_of(error: PictureError | OSError, key: str, file: str) -> Reject:
