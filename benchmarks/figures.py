@@ -46,6 +46,11 @@ PICKS: Mapping[str, tuple[Pick, ...]] = {
         ),
         Pick(name="share in the network", path=("network_share", "fp32, jpg, batch 16"), unit="", better="higher"),
     ),
+    "formats": (
+        # Rates, not times: the pyramid's over those of the folder.
+        _faster("reader over PNG folder", ("reader_0_workers", "pyramid"), ("reader_0_workers", "png_folder")),
+        _faster("the same, 2 workers", ("reader_2_workers", "pyramid"), ("reader_2_workers", "png_folder")),
+    ),
     "geometry": (
         Pick(name="decoding", path=("road_ms", "decode"), unit="ms", better="lower"),
         Pick(name="crop", path=("road_ms", "crop"), unit="ms", better="lower"),
