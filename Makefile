@@ -14,6 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/celebahq info demo/sample.h5
 	test -d demo/run || $(BIN)/pgan fit --data demo/sample.h5 --out demo/run --preset demo
 	$(BIN)/pgan status demo/run
+	$(BIN)/pgan video demo/run --strip demo/run/interpolation.png --quiet
 	$(BIN)/metrics swd demo/sample.h5 demo/run --res 32 --n 12 --quiet --out demo/swd.json
 	$(BIN)/metrics report demo/run demo/swd.json --data demo/sample.h5 -o demo/report.html
 
