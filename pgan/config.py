@@ -189,7 +189,7 @@ class TrainConfig:
     mirror: bool = _setting(False, "Mirror every second image on average.")
     labels: str = _setting("none", "auto (classes if the data has them), none, class.")
     precision: str = _setting("fp32", "fp32, bf16 or fp16 (with loss scaling).")
-    form: str = _setting("auto", "Up and down convolutions: auto (the faster one), plain or fused.")
+    form: str = _setting("auto", "Up and down convolutions: auto (a rule by device and resolution), plain or fused.")
     compile: bool = _setting(False, "torch.compile; not supported in this version.")
     micro_batch: int = _setting(0, "Images per device at a time, by gradient accumulation; 0: as the device allows.")
     workers: int = _setting(1, "Processes that read images; 0 reads in the training process.")

@@ -171,6 +171,8 @@ class Training:
                     self._tick(iteration.stage, last=nimg >= self.total)
                 if any_process(stop.name is not None, self.device):
                     reason = stop.name or "signal"
+                    # What is saved now is what a resume takes: it must be sane in the middle of a tick, too.
+                    check_finite(self.stepper.sums.means(), self._kept())
                     break
         except TrainingError as error:
             self._log({"kind": "stop", "time": now(), "nimg": self.state.position.nimg, "reason": error.reason})

@@ -43,7 +43,7 @@ PLAIN_FORM = FormPlan(fused_from=None, channels_last_from=None)
 
 
 def choose_forms(form: str, device: str, precision: str) -> FormPlan:
-    """The plan of a configuration's `form`: 'plain', 'fused', or 'auto' for the fastest one measured.
+    """The plan of a configuration's `form`: 'plain', 'fused', or 'auto', a rule by device and precision.
 
     device  'cpu' or 'cuda'
     """

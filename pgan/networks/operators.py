@@ -46,7 +46,7 @@ def fade_images(images: Tensor, amount: float) -> Tensor:
 def spread_kernel(w_OIKK: Tensor, factor: float = 1.0, *, flipped: bool = False) -> Tensor:
     """Sum of four shifted copies of 3x3 kernels, flipped before if so asked, times factor: -> (O, I, 4, 4).
 
-    One product with a 9x16 matrix: ten times faster than adding shifted copies, and in the gradient too.
+    One product with a 9x16 matrix, so that neither it nor its gradient goes over memory once per copy.
     """
     line = w_OIKK.new_tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     spread = (line[:, None, :, None] * line[None, :, None, :]).reshape(9, 16) * factor

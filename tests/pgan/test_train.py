@@ -200,6 +200,21 @@ def test_broken_numbers_are_named_and_the_last_checkpoint_stays(
     carry_out(prepare_resume(out, None, {"total_kimg": "0.08"}, silent), CPU, silent)
 
 
+def test_a_stop_in_the_middle_of_a_tick_saves_no_broken_numbers(
+    tiny: Config, make_data: Callable[..., Path], tmp_path: Path
+) -> None:
+    prepared = start(tiny, make_data(), tmp_path / "run")
+    prepared.run.hold()
+    prepared.run.write_config(tiny, prepared.data)
+    training = Training(prepared.run, tiny, prepared.data, device=CPU, resume=None, told=silent)
+    with torch.no_grad():
+        next(training.state.g.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="nothing was saved yet"):
+        training.fit(StopRequest(name="SIGTERM"))
+    assert prepared.run.checkpoints() == []
+    prepared.run.release()
+
+
 def test_bad_input_is_named_and_leaves_no_run(tiny: Config, make_data: Callable[..., Path], tmp_path: Path) -> None:
     data, out = make_data(), tmp_path / "run"
     with pytest.raises(DataError, match="16 pixels, preset celebahq-1024 wants 1024; --res 16"):
