@@ -14,6 +14,9 @@ Task = tuple[Any, ...]
 TASKS_AHEAD_PER_WORKER = 2
 CONNECT_TIMEOUT_SEC = 20
 
+RETIRED = "A worker stopped while some jobs were given to the executor"
+"""joblib's warning when it replaces a worker, for instance one whose memory grew by the libraries it loaded."""
+
 
 def configure_worker() -> None:
     """One thread for each library in this process.
@@ -44,6 +47,9 @@ def run_tasks(function: Callable[..., T], tasks: Iterable[Task], options: RunOpt
     import joblib
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
+    # joblib warns in the thread that manages the workers. Where warnings are errors, that would end the thread, and
+    # everybody would wait for ever. Nothing is lost when a worker retires, so there is nothing to warn of.
+    warnings.filterwarnings("ignore", message=RETIRED, category=UserWarning)
     with ExitStack() as stack:
         workers = options.jobs
         if options.dask is not None:
