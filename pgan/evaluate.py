@@ -24,6 +24,7 @@ from pgan.drawn import drawn
 from pgan.errors import ConfigError, PganError, RunError
 from pgan.generate import NETWORKS, StoredGenerator, read_generator
 from pgan.image_set import PYRAMID, GeneratorSet
+from pgan.measure import SKIPPED
 from pgan.mirrored import MirroredSet
 
 METRICS_FOLDER = "metrics"
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=chosen.seed,
             cache=default_cache(),
             jobs=chosen.jobs,
-            skipped=lambda name, reason: _tell(f"{name} skipped: {reason}"),
+            skipped=lambda name, reason: _tell(f"{name}{SKIPPED}{reason}"),
             device=chosen.device,
         )
         write_results(chosen.run, kimg_of(read_generator(chosen.network)), results)

@@ -9,25 +9,38 @@ from typing import Any
 
 from pgan.config import Config
 from pgan.data import DataInfo
-from pgan.errors import RunError
+from pgan.errors import PganError
 from pgan.schedule import KIMG
+
+SKIPPED = " skipped: "
+"""Between metric and reason in the lines of the process that measures."""
 
 Done = Callable[[int, Mapping[str, float], float], None]
 """Called as done(nimg, values, seconds) when a measurement is finished."""
+Failed = Callable[[int, str], None]
+"""Called as failed(nimg, reason) when there will be no values: days of training do not end for a missing number."""
 
 
 class Measurer:
     """Measures stored generators against the training set."""
 
     def __init__(
-        self, config: Config, data: DataInfo, run: Path, device: str, done: Done, skipped: Callable[[str, str], None]
+        self,
+        config: Config,
+        data: DataInfo,
+        run: Path,
+        device: str,
+        *,
+        done: Done,
+        failed: Failed,
+        skipped: Callable[[str, str], None],
     ) -> None:
         """`skipped` is told (metric, reason) for what cannot be measured here."""
         self._config, self._data, self._run, self._device = config, data.path, run, device
         self._images = min(config.train.metric_images, data.n)
-        self._done, self._skipped = done, skipped
+        self._done, self._failed, self._skipped = done, failed, skipped
         self._process: subprocess.Popen[bytes] | None = None
-        self._pending: tuple[int, Path, float] | None = None
+        self._pending: tuple[int, float] | None = None
 
     @property
     def pending(self) -> set[int]:
@@ -37,11 +50,20 @@ class Measurer:
     def start(self, network: Path, nimg: int) -> None:
         """Measure a generator: at once, or in the background after what is being measured there."""
         if not self._config.train.metrics_background:
-            from metrics.sliced.cache import default_cache
-            from pgan.evaluate import evaluate_generator, write_results
+            self._measure_here(network, nimg)
+            return
+        self.collect(wait=True)
+        self._process = subprocess.Popen(self._command(network), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self._pending = nimg, time.perf_counter()
 
-            started = time.perf_counter()
-            train = self._config.train
+    def _measure_here(self, network: Path, nimg: int) -> None:
+        from metrics.errors import MetricsError
+        from metrics.sliced.cache import default_cache
+        from pgan.evaluate import evaluate_generator, write_results
+
+        started = time.perf_counter()
+        train = self._config.train
+        try:
             results = evaluate_generator(
                 network,
                 self._data,
@@ -55,11 +77,10 @@ class Measurer:
                 device=self._device,
             )
             values = write_results(self._run, round(nimg / KIMG), results)
-            self._done(nimg, values, time.perf_counter() - started)
+        except (MetricsError, PganError, OSError) as error:
+            self._failed(nimg, str(error))
             return
-        self.collect(wait=True)
-        self._process = subprocess.Popen(self._command(network), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self._pending = nimg, network, time.perf_counter()
+        self._done(nimg, values, time.perf_counter() - started)
 
     def _command(self, network: Path) -> list[str]:
         train = self._config.train
@@ -73,17 +94,22 @@ class Measurer:
         return command
 
     def collect(self, *, wait: bool = False) -> None:
-        """Take what has been measured in the background; RunError when that failed."""
+        """Take what has been measured in the background."""
         if self._process is None or self._pending is None:
             return
         if not wait and self._process.poll() is None:
             return
         _, errors = self._process.communicate()
-        nimg, network, started = self._pending
+        nimg, started = self._pending
         code, self._process, self._pending = self._process.returncode, None, None
+        lines = errors.decode(errors="replace").strip().splitlines()
         if code:
-            lines = errors.decode(errors="replace").strip().splitlines()
-            raise RunError(f"measuring {network} failed: {lines[-1] if lines else f'exit code {code}'}")
+            self._failed(nimg, lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+            return
+        for line in lines:
+            name, separator, reason = line.partition(SKIPPED)
+            if separator:
+                self._skipped(name, reason)
         self._done(nimg, stored_values(self._run, round(nimg / KIMG)), time.perf_counter() - started)
 
     def close(self) -> None:

@@ -265,6 +265,9 @@ class Training:
         if value is not None and (best is None or value < best):
             self.progress.best_value, self.progress.best_nimg = value, nimg
 
+    def _not_measured(self, nimg: int, reason: str) -> None:
+        self._log({"kind": "metrics-failed", "time": now(), "nimg": nimg, "kimg": nimg / KIMG, "reason": reason})
+
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -311,7 +314,15 @@ class Training:
         reals = real_grid(self.data, self.config)
         self.variety = VarietyWatch(reals)
         write_png(self.run.path / "reals.png", grid_image(reals, columns))
-        self.measurer = Measurer(self.config, self.data, self.run.path, str(self.device), self._measured, self._skipped)
+        self.measurer = Measurer(
+            self.config,
+            self.data,
+            self.run.path,
+            str(self.device),
+            done=self._measured,
+            failed=self._not_measured,
+            skipped=self._skipped,
+        )
         if resumed:
             self.run.cut_log(nimg)
         record = {"kind": "start", "time": now(), "nimg": nimg, "device": str(self.device), "world": self.here.size}

@@ -52,6 +52,8 @@ class Speaker:
         elif kind == "metrics":
             values = ", ".join(f"{name} {value:.3f}" for name, value in record["values"].items())
             self._say(f"{record['kimg']:.0f} kimg: {values}")
+        elif kind == "metrics-failed":
+            self._say(f"warning: {record['kimg']:.0f} kimg: not measured: {record['reason']}")
         elif kind == "warning":
             self._say(f"warning: {record['text']}")
 

@@ -131,6 +131,27 @@ def test_metrics_in_the_background_give_the_same_values(
     assert len(found[0]) == 1
 
 
+@pytest.mark.parametrize("background", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_measurement_that_fails_does_not_end_the_run(
+    tiny: Config, make_data: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    monkeypatch.setenv("METRICS_CACHE", str(tmp_path / "cache"))
+    # SWD has no level below 16 pixels.
+    train = replace(tiny.train, metrics=("swd",), metric_ticks=1, metric_images=16, metric_res=8)
+    config = replace(
+        tiny,
+        train=replace(train, metrics_background=background),
+        schedule=replace(tiny.schedule, total_kimg=0.06),
+    )
+    out = tmp_path / "run"
+    run_whole(config, make_data(), out)
+    records = RunDirectory(out).records()
+    failed = [record for record in records if record["kind"] == "metrics-failed"]
+    assert failed
+    assert "16" in failed[0]["reason"]
+    assert records[-1]["reason"] == "finished"
+
+
 def test_what_a_run_leaves_behind(tiny: Config, make_data: Callable[..., Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
     run_whole(tiny, make_data(), out)
