@@ -190,7 +190,7 @@ class TrainConfig:
     labels: str = _setting("none", "auto (classes if the data has them), none, class.")
     precision: str = _setting("fp32", "fp32, bf16 or fp16 (with loss scaling).")
     form: str = _setting("auto", "Up and down convolutions: auto (a rule by device and resolution), plain or fused.")
-    compile: bool = _setting(False, "torch.compile; not supported in this version.")
+    compile: bool = _setting(False, "torch.compile for all passes but the gradient penalty's; needs a C++ compiler.")
     micro_batch: int = _setting(0, "Images per device at a time, by gradient accumulation; 0: as the device allows.")
     workers: int = _setting(1, "Processes that read images; 0 reads in the training process.")
     grid: tuple[int, int] = _setting((8, 8), "Columns x rows of the sample grids, as 8x8.")
@@ -208,9 +208,6 @@ class TrainConfig:
         _check_choice("labels", self.labels, LABELS)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("form", self.form, FORMS)
-        _check(
-            not self.compile, "compile is not supported in this version: its graphs break at every layer; leave it off"
-        )
         for name in ("seed", "micro_batch", "workers"):
             _check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected 0 or more")
         for name in ("image_ticks", "snapshot_ticks", "network_ticks", "keep", "metric_ticks"):

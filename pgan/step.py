@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pgan import losses
 from pgan.config import LSGAN, Config
 from pgan.draws import INTERPOLATES, LABELS, LATENTS, NOISE, numpy_generator, torch_generator
+from pgan.networks.compiled import CompiledDiscriminator, CompiledGenerator
 from pgan.networks.forms import FormPlan
 from pgan.networks.progressive import ChannelNoise
 from pgan.networks.weights import StepWeights
@@ -70,7 +71,13 @@ class Stepper:
         self.dtype = DTYPES[self.config.train.precision]
         self.sums = Sums()
         self._micro = micro_batch or {}
-        self._g, self._d = state.g, state.d
+        self._g: nn.Module | CompiledGenerator = state.g
+        self._d: nn.Module | CompiledDiscriminator = state.d
+        if self.config.train.compile:
+            self._g = CompiledGenerator(state.g, self.config.network.res, self.dtype)
+            # Noise is drawn within a pass, and in a common pass G's loss differentiates D's graph once more.
+            if self.config.loss.loss != LSGAN and not self.config.loss.same_pass:
+                self._d = CompiledDiscriminator(state.d, self.config.network.res, self.dtype)
 
     def iterate(self, iteration: Iteration, reals: Iterator[Real]) -> None:
         """The steps of D and the step of G of one iteration; the state moves on to its end."""

@@ -11,8 +11,6 @@ Networks that do not grow have one toRGB and no fromRGB; those that grow have bo
 Shapes: N batch, L latent, K classes, R final resolution; images (N, 3, h, h) with h = R / 2^floor(lod), in [-1, 1].
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +19,7 @@ from pgan.config import CONV, NetworkConfig
 from pgan.networks.across import stddev_map
 from pgan.networks.forms import PLAIN_FORM, Form, FormPlan
 from pgan.networks.layers import BatchNorm, Conv, Dense
-from pgan.networks.operators import LEAK, down2, fade, up2
+from pgan.networks.operators import LEAK, down2, fade, split_lod, up2
 from pgan.networks.progressive import COLOURS, FIRST_LOG2, FIRST_PIXELS, Activation, ChannelNoise, latent_input, noisy
 from pgan.networks.weights import StepWeights
 
@@ -103,16 +101,28 @@ class MnistGenerator(nn.Module):
         forms: FormPlan = PLAIN_FORM,
     ) -> Tensor:
         """Images at R / 2^floor(lod); a fractional lod fades the newest stage in (fig. 2)."""
+        last, amount = split_lod(lod, self.config.res)
+        return self.at(z, labels, last, amount, weights, forms)
+
+    def at(
+        self,
+        z: Tensor,
+        labels: Tensor | None,
+        last: int,
+        amount: float | Tensor | None,
+        weights: StepWeights | None,
+        forms: FormPlan,
+    ) -> Tensor:
+        """`forward` at resolution `last`; `amount` of the coarser path is seen, None: it is not looked at."""
         x = latent_input(z, labels, self.config).to(torch.float32 if weights is None else weights.dtype)
         x = self.dense(x, weights).unflatten(1, (-1, 4, 4)) + self.after.bias_for(x)[:, None, None]
         x = self.after(forms.at(4).arrange(x))
-        last, amount = self.config.res >> math.floor(lod), lod - math.floor(lod)
         res, before = 4, x
         while res < last:
             res, before = res * 2, x
             x = self.stages[str(res)](x, weights, forms.at(res))
         image: Tensor = self.to_rgb[str(res)](x, weights, forms.at(res))
-        if amount == 0.0:
+        if amount is None:
             return image
         return fade(image, up2(self.to_rgb[str(res // 2)](before, weights, forms.at(res // 2))), amount)
 
@@ -186,14 +196,27 @@ class MnistDiscriminator(nn.Module):
         segments  how many batches of equal size are in `images`, one after the other; batch norm and minibatch
                   stddev keep them apart
         """
-        res, amount = self.config.res >> math.floor(lod), lod - math.floor(lod)
+        res, amount = split_lod(lod, self.config.res)
+        return self.at(images, res, amount, weights, forms, noise, segments)
+
+    def at(
+        self,
+        images: Tensor,
+        res: int,
+        amount: float | Tensor | None,
+        weights: StepWeights | None,
+        forms: FormPlan,
+        noise: ChannelNoise | None,
+        segments: int,
+    ) -> Tensor:
+        """`forward` at resolution `res`; `amount` of the coarser path is seen, None: it is not looked at."""
         images = images.to(torch.float32 if weights is None else weights.dtype)
         x = self._enter(images, res, weights, forms, segments)
         newest = res
         while res > 4:
             x = self.stages[str(res)].down(noisy(x, noise), weights, forms.at(res), segments)  # type: ignore[operator]
             res //= 2
-            if amount and res * 2 == newest:
+            if amount is not None and res * 2 == newest:
                 x = fade(x, self._enter(down2(images), res, weights, forms, segments), amount)
         if self.group:
             x = stddev_map(x, self.group, segments)

@@ -33,8 +33,17 @@ def down2(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
-def fade(fine: Tensor, coarse: Tensor, amount: float) -> Tensor:
+def split_lod(lod: float, final: int) -> tuple[int, float | None]:
+    """Present resolution, and how much of the coarser path is seen: lod's fractional part, None if it has none."""
+    whole = math.floor(lod)
+    return final >> whole, None if lod == whole else lod - whole
+
+
+def fade(fine: Tensor, coarse: Tensor, amount: float | Tensor) -> Tensor:
     """fine where amount is 0, coarse where it is 1 (fig. 2)."""
+    if isinstance(amount, Tensor):
+        # lerp would want the amount in the dtype of the images, which may be too coarse for it.
+        return fine + (coarse - fine) * amount
     return torch.lerp(fine, coarse, amount)
 
 

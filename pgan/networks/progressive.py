@@ -4,8 +4,6 @@ Shapes: N batch, L latent, K classes, R final resolution; images (N, 3, h, h) at
 R / 2^floor(lod), in [-1, 1]. Layers above it are never evaluated.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from pgan.config import CONV, RELU, NetworkConfig
 from pgan.networks.across import MinibatchDiscrimination, stddev_map
 from pgan.networks.forms import PLAIN_FORM, Form, FormPlan
 from pgan.networks.layers import BatchNorm, Conv, Dense, LayerNorm
-from pgan.networks.operators import LEAK, LRELU_GAIN, down2, fade, pixel_norm, up2
+from pgan.networks.operators import LEAK, LRELU_GAIN, down2, fade, pixel_norm, split_lod, up2
 from pgan.networks.weights import StepWeights
 
 COLOURS = 3
@@ -136,16 +134,28 @@ class Generator(nn.Module):
         forms: FormPlan = PLAIN_FORM,
     ) -> Tensor:
         """Images at R / 2^floor(lod); a fractional lod fades the newest block in (fig. 2)."""
+        last, amount = split_lod(lod, self.config.res)
+        return self.at(z, labels, last, amount, weights, forms)
+
+    def at(
+        self,
+        z: Tensor,
+        labels: Tensor | None,
+        last: int,
+        amount: float | Tensor | None,
+        weights: StepWeights | None,
+        forms: FormPlan,
+    ) -> Tensor:
+        """`forward` at resolution `last`; `amount` of the coarser path is seen, None: it is not looked at."""
         dtype = torch.float32 if weights is None else weights.dtype
         x = latent_input(z, labels, self.config).to(dtype)
         x = self.first(x, weights, forms.at(4))
-        last, amount = self.config.res >> math.floor(lod), lod - math.floor(lod)
         res, before = 4, x
         while res < last:
             res, before = res * 2, x
             x = self.blocks[str(res)](x, weights, forms.at(res))
         image: Tensor = self.to_rgb[str(res)](x, weights, forms.at(res))
-        if amount == 0.0:
+        if amount is None:
             return image
         return fade(image, up2(self.to_rgb[str(res // 2)](before, weights, forms.at(res // 2))), amount)
 
@@ -278,13 +288,26 @@ class Discriminator(nn.Module):
         segments  how many batches of equal size are in `images`, one after the other; layers that look across
                   the batch keep them apart
         """
-        res, amount = self.config.res >> math.floor(lod), lod - math.floor(lod)
+        res, amount = split_lod(lod, self.config.res)
+        return self.at(images, res, amount, weights, forms, noise, segments)
+
+    def at(
+        self,
+        images: Tensor,
+        res: int,
+        amount: float | Tensor | None,
+        weights: StepWeights | None,
+        forms: FormPlan,
+        noise: ChannelNoise | None,
+        segments: int,
+    ) -> Tensor:
+        """`forward` at resolution `res`; `amount` of the coarser path is seen, None: it is not looked at."""
         images = images.to(torch.float32 if weights is None else weights.dtype)
         x = self.from_rgb[str(res)](images, weights, forms.at(res))
         newest = res
         while res > 4:
             x = self.blocks[str(res)](x, weights, forms.at(res), noise)
             res //= 2
-            if amount and res * 2 == newest:
+            if amount is not None and res * 2 == newest:
                 x = fade(x, self.from_rgb[str(res)](down2(images), weights, forms.at(res)), amount)
         return self.last(x, weights, forms.at(4), noise, segments)  # type: ignore[no-any-return]

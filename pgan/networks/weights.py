@@ -72,6 +72,17 @@ class StepWeights:
             torch.autograd.backward([source for source, _ in pairs], [gradient for _, gradient in pairs])
 
 
+class PassWeights(StepWeights):
+    """Effective weights made anew in every pass, which a compiled graph (pgan.networks.compiled) fuses and keeps."""
+
+    def get(self, layer: Weighted, shape: Shape, *, channels_last: bool = False) -> Tensor:
+        """The effective weight."""
+        return effective_weight(layer, shape, self.dtype, channels_last=channels_last)
+
+    def carry_back(self) -> None:
+        """Nothing: gradients go to the parameters directly."""
+
+
 def weight_of(layer: Weighted, shape: Shape, weights: StepWeights | None, *, channels_last: bool = False) -> Tensor:
     """The layer's effective weight, from `weights` if the caller keeps some."""
     if weights is not None:

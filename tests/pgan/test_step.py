@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from pgan.config import Config
-from pgan.errors import ConfigError, TrainingError
+from pgan.errors import TrainingError
 from pgan.networks.forms import PLAIN_FORM, FormPlan
 from pgan.parallel import World
 from pgan.state import TrainState
@@ -138,9 +139,26 @@ def test_lsgan_noise_appears_with_high_fake_scores(tiny: Config) -> None:
     assert results[0] != results[1]
 
 
-def test_compiling_is_refused(tiny: Config) -> None:
-    with pytest.raises(ConfigError, match="not supported in this version"):
-        replace(tiny.train, compile=True)
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # of torch's own compiler
+def test_compiled_passes_train_as_the_others_do(tiny: Config) -> None:
+    """Several iterations over a fade, which must not make a graph each."""
+    weights = []
+    for compiled in (False, True):
+        config = replace(tiny, train=replace(tiny.train, compile=compiled))
+        state = TrainState(config, CPU)
+        stepper = Stepper(state, forms=PLAIN_FORM, world=World())
+        state.position = Position(nimg=40, stage_nimg=40)
+        steps = list(islice(walk(config, state.position), 6))
+        assert len({iteration.stage.fade for iteration in steps}) > 2
+        for iteration in steps:
+            stepper.iterate(iteration, reals_of(config, state.position))
+        weights.append({name: value for name, value in state.tensors().items() if name.startswith(("g.", "d."))})
+    start = TrainState(tiny, CPU).tensors()
+    for name, value in weights[0].items():
+        moved = float((value - start[name]).norm())
+        apart = float((weights[1][name] - value).norm())
+        assert apart <= 1e-3 * moved + 1e-7, name
 
 
 def test_collapse_is_named() -> None:
