@@ -63,15 +63,17 @@ def fit_cmd(
         else:
             prepared = prepare_new(preset, data, out, overrides)
         if dry_run:
-            from pgan.benchmark import estimate_run
+            from pgan.benchmark import estimate_run, total_sec
             from pgan.config import config_json
 
             rows = estimate_run(prepared.config, chosen)
+            seconds = total_sec(prepared.config, rows)
             plain: Mapping[str, Any] = {
                 "config": config_json(prepared.config),
                 "resolutions": [row.json() for row in rows],
+                "total_sec": seconds,
             }
-            emit(plain, dry_text(prepared.config, rows), as_json=as_json)
+            emit(plain, dry_text(prepared.config, rows, seconds), as_json=as_json)
             return
         with speaker.bar(prepared.config.schedule.total_kimg):
             reason = carry_out(prepared, chosen, speaker.hear)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +74,7 @@ class Speaker:
                 click.echo(line, err=True)
 
 
-def dry_text(config: "Config", rows: "Sequence[Cost]") -> str:
+def dry_text(config: "Config", rows: "Sequence[Cost]", total_sec: float) -> str:
     """The costs of a run for people."""
     from pgan.config import config_json
 
@@ -85,4 +86,8 @@ def dry_text(config: "Config", rows: "Sequence[Cost]") -> str:
             f"{row.res:5d}  {row.batch:5d}  {row.g_parameters:9d}  {row.d_parameters:9d}  {row.sec_per_kimg:8.2f}  "
             f"{row.memory_mib:10.0f}{guess}"
         )
+    lines.append(
+        f"{config.schedule.total_kimg:g} kimg in about {timedelta(seconds=round(total_sec))}, one process, without "
+        "measurements and pictures"
+    )
     return "\n".join(lines)

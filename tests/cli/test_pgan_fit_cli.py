@@ -58,7 +58,9 @@ def test_dry_run_prints_costs_and_writes_nothing(data: Path, tmp_path: Path) -> 
     plain = json.loads(done.stdout)
     assert plain["config"]["network"]["res"] == 16
     assert [row["res"] for row in plain["resolutions"]] == [4, 8, 16]
+    assert 0 < plain["total_sec"] < 3600
     assert not run.exists()
+    assert "kimg in about 0:" in CliRunner().invoke(main, call[:-1]).output
 
 
 @pytest.mark.parametrize(
