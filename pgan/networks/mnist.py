@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from pgan.config import CONV, NetworkConfig
 from pgan.networks.across import stddev_map
+from pgan.networks.conditioning import add_label_table, latent_input
 from pgan.networks.forms import PLAIN_FORM, Form, FormPlan
 from pgan.networks.layers import BatchNorm, Conv, Dense
 from pgan.networks.operators import LEAK, down2, fade, up2
-from pgan.networks.progressive import COLOURS, FIRST_LOG2, FIRST_PIXELS, Activation, ChannelNoise, latent_input, noisy
+from pgan.networks.progressive import COLOURS, FIRST_LOG2, FIRST_PIXELS, Activation, ChannelNoise, noisy
 from pgan.networks.weights import StepWeights
 
 
@@ -72,7 +73,7 @@ class MnistToRGB(nn.Module):
 
 
 class MnistGenerator(nn.Module):
-    """z (N, L) float32 and labels (N,) int64 -> images (N, 3, h, h) float32."""
+    """z (N, L) float32 and labels, (N,) int64 or (N, K) float32 -> images (N, 3, h, h) float32."""
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator, *, grown: bool) -> None:
         super().__init__()
@@ -92,6 +93,7 @@ class MnistGenerator(nn.Module):
         self.to_rgb = nn.ModuleDict(
             {str(1 << r): MnistToRGB(config, r, generator) for r in resolutions(config, grown=grown)}
         )
+        add_label_table(self, config)
 
     def forward(
         self,
