@@ -31,6 +31,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from celebahq_tools.errors import PictureError
 from celebahq_tools.names import one_line, printable
+from celebahq_tools.png_chunks import damaged_chunk
 from celebahq_tools.sniff import describe_content, sniff_format
 
 MAX_PIXELS = 120_000_000
@@ -127,6 +128,9 @@ def decode_picture(
     with _opened(data, name, max_pixels) as (image, orientation):
         if isinstance(image, JpegImageFile) and _is_unfilled_jpeg(data):
             raise _error("truncated", name, "the file ends in zeros with no end of picture; get it again")
+        chunk = damaged_chunk(data) if isinstance(image, PngImageFile) else None
+        if chunk is not None:
+            raise _error("corrupt", name, f"damaged: {chunk} does not match its checksum; get it again")
         try:
             _load(image)
             pixels = _to_array(_to_rgb(image, name))

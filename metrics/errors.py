@@ -24,6 +24,10 @@ class ImageSetError(MetricsError):
     """A set of images cannot be used: missing, unreadable, mixed sizes or channels, too few or too small."""
 
 
+class EmptySelectionError(ImageSetError):
+    """No image of a set has the labels that are asked for."""
+
+
 class BatchError(MetricsError):
     """An array handed to an accumulator has the wrong shape, type or number of images."""
 

@@ -35,6 +35,7 @@ class SetStamp:
     resizer      name of the resizer, or None when the images had this size already
     fingerprint  sha256 of the whole set's content
     selection    which of the available were used, in words ('all', 'first 100', 'random 100, seed 0')
+    where        the labels that the available have in common because they were chosen by them, or None
     """
 
     label: str
@@ -45,10 +46,14 @@ class SetStamp:
     resizer: str | None
     fingerprint: str
     selection: str = "all"
+    where: str | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """Plain dict in the order of the fields."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Plain dict in the order of the fields; `where` only if there is one."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        if self.where is None:
+            del plain["where"]
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pgan.config import Config, by_res
+from pgan.config import CLASS, Config, by_res
 from pgan.draws import torch_generator
 from pgan.errors import ConfigError
 from pgan.networks.forms import choose_forms
@@ -171,11 +171,14 @@ def parameters_in_use(network: nn.Module, res: int) -> int:
 
 
 def synthetic_reals(config: Config, res: int, batch: int, device: torch.device) -> Real:
-    """Uniform noise in [-1, 1] with random classes."""
+    """Uniform noise in [-1, 1] with random labels."""
     generator = torch_generator(config.train.seed, "synthetic", res)
     images = torch.rand((batch, 3, res, res), generator=generator) * 2.0 - 1.0
-    classes = config.classes
-    labels = torch.randint(classes, (batch,), generator=generator).to(device) if classes else None
+    size, labels = config.label_size, None
+    if size and config.network.label_kind == CLASS:
+        labels = torch.randint(size, (batch,), generator=generator).to(device)
+    elif size:
+        labels = torch.randint(2, (batch, size), generator=generator).to(device, torch.float32)
     return Real(images=images.to(device), labels=labels)
 
 

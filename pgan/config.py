@@ -24,7 +24,9 @@ POOL, CONV = "pool", "conv"
 PRECISIONS = ("fp32", "bf16", "fp16")
 FORMS = ("auto", "plain", "fused")
 METRICS = ("swd", "ms-ssim", "fid", "is")
-LABELS = ("auto", "none", "class")
+CLASS, ATTRIBUTES, CONTINUOUS = "class", "attributes", "continuous"
+LABEL_KINDS = (CLASS, ATTRIBUTES, CONTINUOUS)
+LABELS = ("auto", "none", *LABEL_KINDS)
 
 TICK_KIMG: Table = ((4, 160), (8, 140), (16, 120), (32, 100), (64, 80), (128, 60), (256, 40), (512, 20), (1024, 10))
 
@@ -68,7 +70,12 @@ class NetworkConfig:
 
     family: str = _setting(PROGRESSIVE, "Networks: progressive, or mnist (the discrete mode test of appendix E).")
     res: int = _setting(1024, "Final resolution in pixels.")
-    label_size: int = _setting(0, "Classes the networks are conditioned on; set from the data.")
+    label_size: int = _setting(0, "Classes, attributes or values the networks are conditioned on; set from the data.")
+    label_kind: str = _setting(CLASS, "class, attributes or continuous; set from the data.")
+    label_names: tuple[str, ...] = _setting((), "Of the classes, attributes or values; set from the data.")
+    label_scale: tuple[tuple[float, float], ...] = _setting(
+        (), "Mean and deviation of every continuous label; set from the data."
+    )
     latent: int = _setting(512, "Dimensions of the latent z.")
     fmap_base: int = _setting(8192, "Feature maps: min(fmap_base / 2^(stage * fmap_decay), fmap_max).")
     fmap_decay: float = _setting(1.0, "See --fmap-base.")
@@ -92,6 +99,11 @@ class NetworkConfig:
         _check(
             is_power_of_two(self.res) and self.res >= MIN_RES, f"res is {self.res}, expected a power of two from 4 on"
         )
+        _check_choice("label_kind", self.label_kind, LABEL_KINDS)
+        if self.label_size and self.label_kind != CLASS:
+            _check(len(self.label_names) == self.label_size, f"label_names: expected {self.label_size} names")
+        if self.label_size and self.label_kind == CONTINUOUS:
+            _check(len(self.label_scale) == self.label_size, f"label_scale: expected {self.label_size} pairs")
         _check_choice("g_activation", self.g_activation, (LRELU, RELU))
         _check_choice("downsample", self.downsample, (POOL, CONV))
         for name in ("latent", "fmap_base", "fmap_max", "mnist_maps", "mnist_cripple"):
@@ -169,7 +181,7 @@ class LossConfig:
     gp_lambda: float = _setting(10.0, "Weight of the gradient penalty.")
     gp_target: float = _setting(1.0, "Gradient norm it aims at; 750 for CIFAR-10.")
     drift: float = _setting(0.001, "Weight of D(real)^2.")
-    label_weight: float = _setting(1.0, "Weight of the classification terms.")
+    label_weight: float = _setting(1.0, "Weight of the label terms.")
     gdrop_strength: float = _setting(0.2, "LSGAN: scale of the multiplicative noise in D.")
     lsgan_fake_weight: float = _setting(0.1, "LSGAN: weight of D's fake term.")
     same_pass: bool = _setting(False, "Update G and D from one pass instead of one after the other (CIFAR-10).")
@@ -187,7 +199,7 @@ class TrainConfig:
 
     seed: int = _setting(0, "Of all random draws.")
     mirror: bool = _setting(False, "Mirror every second image on average.")
-    labels: str = _setting("none", "auto (classes if the data has them), none, class.")
+    labels: str = _setting("none", "auto (the first that the data has), none, class, attributes or continuous.")
     precision: str = _setting("fp32", "fp32, bf16 or fp16 (with loss scaling).")
     form: str = _setting("auto", "Up and down convolutions: auto (a rule by device and resolution), plain or fused.")
     compile: bool = _setting(False, "torch.compile for all passes but the gradient penalty's; needs a C++ compiler.")
@@ -236,8 +248,8 @@ class Config:
             _check(self.schedule.d_repeats == 1, "same_pass updates both networks at once, so d_repeats must be 1")
 
     @property
-    def classes(self) -> int:
-        """Classes the networks are conditioned on, 0 for none."""
+    def label_size(self) -> int:
+        """Classes, attributes or values the networks are conditioned on, 0 for none."""
         return self.network.label_size
 
 

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from celebahq_tools.errors import CelebAHQError
 from celebahq_tools.store import PyramidReader
 from celebahq_tools.store.blocks import shuffled_order
-from pgan.config import Config
+from pgan.config import CLASS, Config, NetworkConfig
 from pgan.draws import MIRROR, ORDER, numpy_generator
 from pgan.errors import DataError
+from pgan.labels import LabelInfo, label_rows, labels_in
 from pgan.networks.operators import fade_images
 from pgan.parallel import World
 from pgan.walk import Position, walk
@@ -32,17 +33,19 @@ READ_AHEAD = 8
 class DataInfo:
     """What a training set is.
 
-    classes      number of classes, 0 without labels
-    label_names  of the classes, if known
+    labels  the kinds of labels it has, the first is taken by default
     """
 
     path: Path
     n: int
     res: int
     levels: tuple[int, ...]
-    classes: int
-    label_names: tuple[str, ...]
+    labels: tuple[LabelInfo, ...]
     fingerprint: str
+
+    def labelled(self, kind: str) -> LabelInfo | None:
+        """Its labels of a kind; 'auto' is the first there is, 'none' none."""
+        return next((one for one in self.labels if kind in ("auto", one.kind)), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,7 @@ def inspect_data(path: Path) -> DataInfo:
     """Look at a pyramid. Raises DataError for anything that is none, is empty or has broken labels."""
     try:
         with PyramidReader(path) as reader:
-            labels, names = reader.labels, reader.label_names
+            labels = labels_in(reader)
             fingerprint = reader.fingerprint()
             n, res, levels = len(reader), reader.resolution, reader.levels
     except (CelebAHQError, OSError) as error:
@@ -70,20 +73,9 @@ def inspect_data(path: Path) -> DataInfo:
         n=n,
         res=res,
         levels=levels,
-        classes=_classes(path, labels, names),
-        label_names=names,
+        labels=labels,
         fingerprint=fingerprint,
     )
-
-
-def _classes(path: Path, labels: NDArray[np.generic] | None, names: tuple[str, ...]) -> int:
-    if labels is None:
-        return 0
-    if labels.ndim == 2:
-        return int(labels.shape[1])
-    if labels.min() < 0:
-        raise DataError(f"{path}: image {int(labels.argmin())} has no label while others have; label all or none")
-    return max(int(labels.max()) + 1, len(names))
 
 
 def check_data(data: DataInfo, config: Config, resolutions: tuple[int, ...]) -> None:
@@ -94,20 +86,23 @@ def check_data(data: DataInfo, config: Config, resolutions: tuple[int, ...]) -> 
     for res in resolutions:
         if res not in data.levels:
             raise DataError(f"{data.path} has no level of {res} pixels, which the run needs; build it again with it")
-    if config.classes and config.classes != data.classes:
-        raise DataError(f"{data.path} has {data.classes} classes, the configuration {config.classes}")
+    network = config.network
+    found = data.labelled(network.label_kind)
+    if network.label_size and (found is None or found.size != network.label_size):
+        size = 0 if found is None else found.size
+        what = "classes" if network.label_kind == CLASS else f"{network.label_kind} labels"
+        raise DataError(f"{data.path} has {size} {what}, the configuration {network.label_size}")
+    if network.label_size and found is not None and network.label_names and found.names != network.label_names:
+        raise DataError(f"{data.path} has labels of other names, or in another order, than the configuration")
 
 
 class PyramidBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Maps a Request to (images (n, 3, r, r) uint8, class numbers (n,) int64, empty without labels)."""
+    """Maps a Request to (images (n, 3, r, r) uint8, labels (n, ...) as networks see them, empty without)."""
 
-    def __init__(self, path: Path, *, seed: int, mirror: bool, labelled: bool) -> None:
+    def __init__(self, path: Path, *, seed: int, mirror: bool, network: NetworkConfig) -> None:
         self._reader = PyramidReader(path)
         self._seed, self._mirror = seed, mirror
-        labels = self._reader.labels if labelled else None
-        if labels is not None and labels.ndim == 2:
-            labels = labels.argmax(axis=1)
-        self._labels = None if labels is None else labels.astype(np.int64)
+        self._labels = label_rows(self._reader, network)
         self._epoch = -1
         self._order = np.zeros(0, np.int64)
         self._flips = np.zeros(0, np.bool_)
@@ -165,9 +160,7 @@ class _Sampler(torch.utils.data.Sampler[Request]):
 
 def open_batches(path: Path, config: Config, position: Position, world: World) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's batches from a position on, read ahead by `workers` processes."""
-    dataset = PyramidBatches(
-        path, seed=config.train.seed, mirror=config.train.mirror, labelled=config.network.label_size > 0
-    )
+    dataset = PyramidBatches(path, seed=config.train.seed, mirror=config.train.mirror, network=config.network)
     workers = config.train.workers
     loader = DataLoader(
         dataset,

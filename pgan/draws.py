@@ -20,6 +20,7 @@ LATENTS, INTERPOLATES, NOISE, LABELS, WEIGHTS, ORDER, MIRROR = (
     "mirror",
 )
 SAMPLES = "samples"
+TABLE = "label table"
 
 
 def key(seed: int, purpose: str, *position: int) -> int:

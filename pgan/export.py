@@ -1,7 +1,7 @@
 """A stored generator as an ONNX model, compared with the original before it gets its name.
 
-Inputs z (N, L) float32 and, for conditional networks, labels (N,) int64; output images (N, 3, R, R) float32, nominally
-in [-1, 1]. N is free.
+Inputs z (N, L) float32 and, for conditional networks, labels, (N,) int64 classes or (N, K) float32 attributes or
+standardised values; output images (N, 3, R, R) float32, nominally in [-1, 1]. N is free.
 """
 
 import logging

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from celebahq_tools.store import PyramidReader
 from pgan.config import Config, config_from_json
 from pgan.data import DataInfo, inspect_data
 from pgan.errors import CheckpointError, ConfigError, DataError, RunError
+from pgan.labels import conditioned
 from pgan.overrides import override, refuse_unlike
 from pgan.parallel import wait_for_all, world
 from pgan.presets import preset as preset_of
@@ -68,10 +70,19 @@ def prepare_resume(out: Path, data_path: Path | None, texts: Mapping[str, str | 
 
 def _with_labels(config: Config, data: DataInfo) -> Config:
     wanted = config.train.labels
-    if wanted == "class" and not data.classes:
-        raise DataError(f"{data.path} has no labels; import it with some, or use --labels none")
-    classes = data.classes if wanted in ("auto", "class") else 0
-    return replace(config, network=replace(config.network, label_size=classes))
+    info = data.labelled(wanted)
+    if info is None and wanted not in ("auto", "none"):
+        has = ", ".join(one.kind for one in data.labels)
+        raise DataError(
+            f"{data.path} has no labels of kind {wanted}; "
+            + (
+                f"it has {has}: use --labels {data.labels[0].kind}"
+                if has
+                else "import it with some, or use --labels none"
+            )
+        )
+    with PyramidReader(data.path) as reader:
+        return replace(config, network=conditioned(config.network, info, reader))
 
 
 def carry_out(prepared: Prepared, device: torch.device, told: Told) -> str:

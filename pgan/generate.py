@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgan.config import Config, config_from_json, config_json
-from pgan.draws import sample_labels, sample_latents
+from pgan.draws import sample_latents
 from pgan.errors import CheckpointError, RunError
+from pgan.labels import draw_labels, label_table
 from pgan.networks.build import build_generator
 from pgan.networks.operators import up2
 from pgan.snapshots import NETWORK, STATE, Snapshot, read_snapshot, write_snapshot
@@ -49,7 +50,7 @@ class StoredGenerator:
         """The numbered samples of a seed; a sample does not depend on which others are asked for with it."""
         network = self.config.network
         z = sample_latents(seed, numbers, network.latent)
-        return self.images(z, sample_labels(seed, numbers, network.label_size))
+        return self.images(z, draw_labels(network, label_table(self.network), seed, numbers))
 
 
 def at_full_size(images: Tensor, res: int) -> Tensor:

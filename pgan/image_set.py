@@ -15,6 +15,7 @@ from metrics.errors import ImageSetError
 from metrics.sources.base import ImageSet, replicate_channels, resize_chw
 from pgan.errors import PganError
 from pgan.generate import StoredGenerator, read_generator
+from pgan.sampling import Sample, check_label, inputs_of
 from pgan.snapshots import digest_of
 
 NOMINAL_IMAGES = 65_536
@@ -23,6 +24,7 @@ NOMINAL_IMAGES = 65_536
 BATCH = 16
 
 PYRAMID = "pyramid"
+CLASS_MARK = "class="
 
 
 class GeneratorSet(ImageSet):
@@ -44,6 +46,7 @@ class GeneratorSet(ImageSet):
         resizer: str | None = None,
         seed: int = 0,
         n: int = NOMINAL_IMAGES,
+        label: str | None = None,
     ) -> None:
         final = generator.config.network.res
         if res is not None and res != final and resizer is None:
@@ -54,7 +57,10 @@ class GeneratorSet(ImageSet):
         if n < 1:
             raise ImageSetError(f"{generator.path}: {n} images asked for, expected 1 or more")
         self.generator = generator
-        self.label = str(generator.path)
+        self.wish = None if label is None else label.removeprefix(CLASS_MARK)
+        check_label(generator, self.wish)
+        self.label = str(generator.path) + ("" if label is None else f"::{label}")
+        self.where = label
         self.seed, self.n = seed, n
         self.res = final if res is None else res
         self._filter = resizer
@@ -67,11 +73,17 @@ class GeneratorSet(ImageSet):
         numbers = [int(number) for number in indices]
         out = np.empty((len(numbers), 3, self.res, self.res), np.uint8)
         for start in range(0, len(numbers), BATCH):
-            images = self.generator.samples(self.seed, numbers[start : start + BATCH])
+            images = self._samples(numbers[start : start + BATCH])
             if self.resizer is not None:
                 images = np.stack([self._resized(image) for image in images])
             out[start : start + len(images)] = replicate_channels(images)
         return out
+
+    def _samples(self, numbers: list[int]) -> NDArray[np.uint8]:
+        if self.wish is None:
+            return self.generator.samples(self.seed, numbers)
+        named = [Sample(seed=self.seed, number=number, name="") for number in numbers]
+        return self.generator.images(*inputs_of(self.generator, named, self.wish))
 
     def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         assert self._filter is not None
@@ -82,18 +94,23 @@ class GeneratorSet(ImageSet):
     def _fingerprint(self) -> str:
         stored = self.generator
         weights = digest_of(stored.network.state_dict())
-        return sha256(f"{weights} lod {stored.lod!r} seed {self.seed}".encode()).hexdigest()
+        label = "" if self.wish is None else f" label {self.wish}"
+        return sha256(f"{weights} lod {stored.lod!r} seed {self.seed}{label}".encode()).hexdigest()
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-def open_generator(path: Path, res: int | None = None, resizer: str | None = None) -> ImageSet:
+def open_generator(
+    path: Path, res: int | None = None, resizer: str | None = None, label: str | None = None
+) -> ImageSet:
     """The samples of a network file, a checkpoint, or the newest network of a run directory.
+
+    label  of all of them, as for `pgan sample`, or class=NAME
 
     Raises ImageSetError for what cannot be used.
     """
     try:
-        return GeneratorSet(read_generator(path), res=res, resizer=resizer)
+        return GeneratorSet(read_generator(path), res=res, resizer=resizer, label=label)
     except PganError as error:
         raise ImageSetError(str(error)) from error

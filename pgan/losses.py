@@ -1,11 +1,13 @@
 """Loss terms as pure functions of scores, logits and gradient norms; float32 scalars out.
 
-Shapes: scores (N,), class logits (N, K), labels (N,) int64.
+Shapes: scores (N,), D's outputs for labels (N, K); labels (N,) int64 classes or (N, K) float32.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pgan.config import ATTRIBUTES, CLASS
 
 GDROP_DECAY = 0.9
 GDROP_OFFSET = 0.5
@@ -44,6 +46,23 @@ def lsgan_g(fake: Tensor) -> Tensor:
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Softmax cross-entropy of AC-GAN (Odena et al. 2017, eq. 3)."""
     return F.cross_entropy(logits, labels)
+
+
+def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """AC-GAN's term for K attributes that are 0 or 1: binary cross-entropy, the mean over attributes."""
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def value_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """AC-GAN's term for K standardised values: half the squared error (a Gaussian of deviation 1), their mean."""
+    return 0.5 * F.mse_loss(outputs, labels)
+
+
+def label_loss(kind: str, outputs: Tensor, labels: Tensor) -> Tensor:
+    """The term of the labels' kind: 'class', 'attributes' or 'continuous'."""
+    if kind == CLASS:
+        return class_loss(outputs, labels)
+    return attribute_loss(outputs, labels) if kind == ATTRIBUTES else value_loss(outputs, labels)
 
 
 def interpolate(real: Tensor, fake: Tensor, amounts: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ SECTIONS = {
 }
 BASE_OF = {"batch_by_res": "batch", "lr_by_res": "lr"}
 """Tables that are set together with their base value, under its name: --batch 16,64:32."""
-FROM_DATA = "label_size"
+FROM_DATA = ("label_size", "label_kind", "label_names", "label_scale")
 LENGTHS = frozenset({"total_kimg"})
 """Settings that a resumed run may change without becoming another run ..."""
 MANNERS = frozenset(one.name for one in fields(TrainConfig)) - {"seed", "mirror", "labels", "precision", "form"}
@@ -37,7 +37,7 @@ def settings() -> list[tuple[str, "Field[Any]"]]:
     found = []
     for section, kind in SECTIONS.items():
         for one in fields(kind):
-            if one.name not in BASE_OF and one.name != FROM_DATA:
+            if one.name not in BASE_OF and one.name not in FROM_DATA:
                 found.append((section, one))
     return found
 

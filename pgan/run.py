@@ -89,7 +89,7 @@ class RunDirectory:
                 "fingerprint": data.fingerprint,
                 "n": data.n,
                 "res": data.res,
-                "label_names": list(data.label_names),
+                "label_names": list(config.network.label_names),
             },
             "versions": versions(),
             "machine": machine(),

@@ -5,6 +5,7 @@ from pathlib import Path
 from celebahq_tools.store import IndexRow, PyramidMeta, SlotWriter, create_pyramid, verify_pyramid
 from pgan.errors import RunError
 from pgan.generate import StoredGenerator
+from pgan.labels import index_fields, names_of
 from pgan.sampling import Progress, SampleConfig, labels_of, record_of, sample_batches
 
 
@@ -12,10 +13,14 @@ def write_sample_pyramid(
     generator: StoredGenerator, config: SampleConfig, out: Path, progress: Progress | None = None
 ) -> None:
     """Write to `.partial`, verify, rename. Raises the errors of `celebahq_tools`, RunError when verifying fails."""
-    classes = generator.config.network.label_size
+    network = generator.config.network
     labels = labels_of(generator, list(config.samples), config.label)
     rows = [
-        IndexRow(key=one.name, file=generator.path.name, label=None if labels is None else int(labels[slot]))
+        IndexRow(
+            key=one.name,
+            file=generator.path.name,
+            **index_fields(network, None if labels is None else labels[slot]),
+        )
         for slot, one in enumerate(config.samples)
     ]
     partial = out.with_name(out.name + ".partial")
@@ -26,7 +31,7 @@ def write_sample_pyramid(
             res=generator.config.network.res,
             rows=rows,
             meta=PyramidMeta(build_config={"samples": record_of(generator, config)}),
-            label_names=[str(label) for label in range(classes)],
+            **names_of(network),
         )
         slot = 0
         with SlotWriter(partial) as writer:

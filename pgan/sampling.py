@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgan.draws import sample_labels, sample_latents
+from pgan.draws import sample_latents
 from pgan.errors import ConfigError, DiskSpaceError, RunError
 from pgan.generate import StoredGenerator
 from pgan.grids import grid_image, remove, write_error, write_png
+from pgan.labels import draw_labels, label_table, with_wish
 from pgan.snapshots import digest_of
 
 BATCH = 16
@@ -42,13 +43,14 @@ class SampleConfig:
     """Which samples.
 
     samples     in order
-    label       class of all of them; None: each its own, drawn (conditional networks only)
+    label       of all of them: a class, its name, or NAME=VALUE,... of attributes or values (those that are not named
+                are drawn); None: each its own, drawn (conditional networks only)
     truncation  refused unless None: see `truncation` below
     batch       images per pass
     """
 
     samples: tuple[Sample, ...]
-    label: int | None = None
+    label: int | str | None = None
     truncation: float | None = None
     batch: int = BATCH
 
@@ -98,33 +100,32 @@ def parse_grid(text: str) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def check_label(generator: StoredGenerator, label: int | None) -> None:
-    """ConfigError for a class the generator does not have."""
-    classes = generator.config.network.label_size
+def check_label(generator: StoredGenerator, label: int | str | None) -> None:
+    """ConfigError for a label the generator does not have."""
     if label is None:
         return
-    if not classes:
+    if not generator.config.network.label_size:
         raise ConfigError(f"{generator.path} is not conditional, so it takes no label; leave it out")
-    if not 0 <= label < classes:
-        raise ConfigError(f"{generator.path} has classes 0..{classes - 1}, asked for {label}")
+    labels_of(generator, [Sample(seed=0, number=0, name="")], label)
 
 
-def inputs_of(generator: StoredGenerator, samples: list[Sample], label: int | None) -> tuple[Tensor, Tensor | None]:
-    """Latents (n, L) float32 and classes (n,) int64 (None: unconditional) of samples."""
+def inputs_of(
+    generator: StoredGenerator, samples: list[Sample], label: int | str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Latents (n, L) float32 and labels (None: unconditional) of samples."""
     network = generator.config.network
     z = torch.cat([sample_latents(one.seed, [one.number], network.latent) for one in samples])
     return z, labels_of(generator, samples, label)
 
 
-def labels_of(generator: StoredGenerator, samples: list[Sample], label: int | None) -> Tensor | None:
-    """Classes (n,) int64 of samples: `label` for all, or each its own; None for unconditional networks."""
-    classes = generator.config.network.label_size
-    if not classes:
+def labels_of(generator: StoredGenerator, samples: list[Sample], label: int | str | None) -> Tensor | None:
+    """Labels of samples, (n,) int64 or (n, K) float32: each its own, with `label` put in; None: unconditional."""
+    network, table = generator.config.network, label_table(generator.network)
+    if not network.label_size:
         return None
-    if label is not None:
-        return torch.full((len(samples),), label, dtype=torch.int64)
-    drawn = [sample_labels(one.seed, [one.number], classes) for one in samples]
-    return torch.cat([one for one in drawn if one is not None])
+    drawn = [draw_labels(network, table, one.seed, [one.number]) for one in samples]
+    labels = torch.cat([one for one in drawn if one is not None])
+    return labels if label is None else with_wish(network, labels, label, str(generator.path))
 
 
 def sample_batches(

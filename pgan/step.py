@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgan import losses
-from pgan.config import LSGAN, Config
+from pgan.config import CLASS, LSGAN, Config
 from pgan.draws import INTERPOLATES, LABELS, LATENTS, NOISE, numpy_generator, torch_generator
 from pgan.networks.compiled import CompiledDiscriminator, CompiledGenerator
 from pgan.networks.forms import FormPlan
@@ -29,7 +29,7 @@ D_STEP, G_STEP = 0, 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Real:
-    """This process's share of a batch of reals: images (n, 3, h, h) float32 in [-1, 1], classes (n,) or None."""
+    """This process's share of a batch of reals: images (n, 3, h, h) float32 in [-1, 1], labels (n, ...) or None."""
 
     images: Tensor
     labels: Tensor | None
@@ -191,16 +191,19 @@ class Stepper:
             self.sums.add("drift", drift, share)
             loss = loss + drift
         if labels is not None and fake_labels is not None and settings.label_weight:
-            classes = losses.class_loss(of_real[:, 1:], labels) + losses.class_loss(of_fake[:, 1:], fake_labels)
-            self.sums.add("loss_class", classes, share)
-            loss = loss + settings.label_weight * classes
+            kind = self.config.network.label_kind
+            term = losses.label_loss(kind, of_real[:, 1:], labels)
+            term = term + losses.label_loss(kind, of_fake[:, 1:], fake_labels)
+            self.sums.add("loss_class" if kind == CLASS else "loss_label", term, share)
+            loss = loss + settings.label_weight * term
         return loss
 
     def _g_loss(self, scores: Tensor, labels: Tensor | None) -> Tensor:
         settings = self.config.loss
         loss = losses.lsgan_g(scores[:, 0]) if settings.loss == LSGAN else losses.wgan_g(scores[:, 0])
         if labels is not None and settings.label_weight:
-            loss = loss + settings.label_weight * losses.class_loss(scores[:, 1:], labels)
+            term = losses.label_loss(self.config.network.label_kind, scores[:, 1:], labels)
+            loss = loss + settings.label_weight * term
         return loss
 
     def _penalty(
@@ -275,12 +278,12 @@ class Stepper:
         return self._own(torch.rand(stage.batch, generator=generator), stage)
 
     def _fake_labels(self, nimg: int, stage: Stage, real_labels: Tensor | None) -> Tensor | None:
-        """Classes of the fakes: those of the reals, which have the data's frequencies."""
-        if not self.config.classes:
+        """Labels of the fakes: those of the reals, which have the data's frequencies."""
+        if not self.config.label_size:
             return None
         if real_labels is not None:
             return real_labels
-        drawn = numpy_generator(self.config.train.seed, LABELS, nimg).integers(self.config.classes, size=stage.batch)
+        drawn = numpy_generator(self.config.train.seed, LABELS, nimg).integers(self.config.label_size, size=stage.batch)
         return self._own(torch.from_numpy(drawn), stage)
 
     def _noise(self, nimg: int, which: int) -> ChannelNoise | None:

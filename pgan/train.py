@@ -15,10 +15,11 @@ from torch import Tensor
 from pgan.board import Board
 from pgan.config import Config, by_res, config_json
 from pgan.data import DataInfo, check_data, open_batches, to_device
-from pgan.draws import sample_labels, sample_latents
+from pgan.draws import sample_latents
 from pgan.errors import ConfigError, TrainingError
 from pgan.generate import StoredGenerator, write_generator
 from pgan.grids import grid_image, write_png
+from pgan.labels import draw_labels, fill_tables, label_table
 from pgan.measure import Measurer
 from pgan.networks.forms import choose_forms
 from pgan.parallel import World, any_process, world
@@ -141,6 +142,8 @@ class Training:
         self.progress = Progress()
         if resume is not None:
             self._restore(resume)
+        else:
+            fill_tables(data.path, config, [self.state.g, self.state.ema])
         self.micro = micro_batches(config, self.here)
         self.stepper = Stepper(
             self.state,
@@ -309,7 +312,7 @@ class Training:
         columns, rows = train.grid
         numbers = list(range(columns * rows))
         self._latents = sample_latents(train.seed, numbers, self.config.network.latent)
-        self._labels = sample_labels(train.seed, numbers, self.config.classes)
+        self._labels = draw_labels(self.config.network, label_table(self.state.ema), train.seed, numbers)
         self.board = Board(self.run.path / "tb", purge_step=round(nimg / KIMG) + 1 if resumed else None)
         reals = real_grid(self.data, self.config)
         self.variety = VarietyWatch(reals)

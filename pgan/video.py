@@ -34,7 +34,7 @@ class VideoConfig:
     smoothing_sec  standard deviation of the Gaussian that smooths the latents along time
     seed           of the latents
     columns, rows  of the grid in each frame
-    label          class of all cells; None: each its own, drawn (conditional networks only)
+    label          of all cells, as for samples; None: each its own, drawn (conditional networks only)
     zoom           every pixel becomes zoom x zoom
     """
 
@@ -44,7 +44,7 @@ class VideoConfig:
     seed: int = 0
     columns: int = 1
     rows: int = 1
-    label: int | None = None
+    label: int | str | None = None
     zoom: int = 1
 
     def __post_init__(self) -> None:

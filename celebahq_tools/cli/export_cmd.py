@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--ids", help="Image numbers, such as 0,5,10-19; default: all.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, help="Threads.")
+@click.option("--overwrite", is_flag=True, help="Drop what an unfinished export with other options left.")
 @quiet_option
 @json_option
 @command_errors
@@ -35,14 +36,15 @@ def export_cmd(
     ids: str | None,
     limit: int | None,
     jobs: int,
+    overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Write images of FILE, bit for bit: PNG or WebP in a folder or zip, or another data set format.
 
     png and webp have index.csv beside them; stylegan is a zip with dataset.json, tfrecords a folder in the authors'
-    format with all levels. A folder of pictures is completed when the same command runs again; all else appears
-    when it is complete.
+    format with all levels. Everything appears when it is complete; the same command goes on with an export that was
+    stopped.
 
     \b
     Example:
@@ -60,13 +62,27 @@ def export_cmd(
             if kind in ("png", "webp"):
                 picture = cast(PictureFormat, kind)
                 count = export_images(
-                    reader, to=to, res=res, ids=numbers, jobs=jobs, progress=progress, picture=picture
+                    reader,
+                    to=to,
+                    res=res,
+                    ids=numbers,
+                    jobs=jobs,
+                    progress=progress,
+                    picture=picture,
+                    overwrite=overwrite,
                 )
             else:
                 from celebahq_tools.formats.writers import export_set
 
                 count = export_set(
-                    reader, cast("SetFormat", kind), to=to, res=res, ids=numbers, jobs=jobs, progress=progress
+                    reader,
+                    cast("SetFormat", kind),
+                    to=to,
+                    res=res,
+                    ids=numbers,
+                    jobs=jobs,
+                    progress=progress,
+                    overwrite=overwrite,
                 )
         res = reader.resolution if res is None else res
     result = {"to": str(to), "images": count, "res": res}

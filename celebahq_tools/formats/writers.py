@@ -1,13 +1,12 @@
-"""What a pyramid is written as: one writer per format, all fed by `export_set`.
+"""What a pyramid is written as: one layout per format, all fed by `export_set`.
 
-A writer encodes images on threads and takes them in order; what it makes has its final name only when it is whole.
+Images are encoded on threads and appended in order to files that go on after a kill (`store/growing.py`); what is made
+has its final name only when it is whole.
 """
 
-import contextlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -19,33 +18,30 @@ from celebahq_tools.errors import UsageError
 from celebahq_tools.formats.authors import SHUFFLE_SEED
 from celebahq_tools.formats.collection import Columns
 from celebahq_tools.formats.parquet import pyarrow_parquet
+from celebahq_tools.formats.parquet_write import write_parquet
 from celebahq_tools.formats.stylegan import LABELS_FILE, labels_json
 from celebahq_tools.formats.tfrecord import example_of, framed
 from celebahq_tools.store import PARTIAL_SUFFIX, PyramidReader
 from celebahq_tools.store.create import disk_errors
-from celebahq_tools.store.export import ProgressFn, chosen_images, encode_png, zip_entry
-from celebahq_tools.store.workers import ordered_map
+from celebahq_tools.store.export import ProgressFn, chosen_images, encode_png, export_header, fill
+from celebahq_tools.store.growing import JOURNAL_SUFFIX, GrowingFiles
+from celebahq_tools.store.stored_zip import finish_zip, stored_member
 
 SetFormat = Literal["stylegan", "tfrecords", "npy", "parquet"]
-GROUP_ROWS = 256
-GROUP_BYTES = 64 << 20
-"""Rows and bytes of pictures of a row group of a parquet file: what is held in memory at once."""
 
 
-class SetWriter(Protocol):
-    """Takes the images of a set one by one."""
+class SetLayout(Protocol):
+    """How a format lays out a set in files that grow image by image."""
 
-    def encode(self, number: int, image: NDArray[np.uint8]) -> Any:
-        """What `add` is given for the image, (3, r, r) uint8; called from threads."""
+    files: list[Path]
+    journal: Path
+    start: bytes
 
-    def add(self, encoded: Any) -> None:
-        """Store the next image."""
+    def encode(self, place: int, number: int, image: NDArray[np.uint8]) -> list[bytes]:
+        """What each file gets for image `number`, (3, r, r) uint8, the `place`-th of the set; called from threads."""
 
-    def finish(self) -> None:
+    def finish(self, grown: GrowingFiles) -> None:
         """Complete the set and give it its name."""
-
-    def abandon(self) -> None:
-        """Remove what is unfinished."""
 
 
 def export_set(
@@ -57,11 +53,15 @@ def export_set(
     ids: Sequence[int] | None = None,
     jobs: int = 1,
     progress: ProgressFn | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write images `ids` (None: all) at level `res` (None: the finest) to `to`; returns how many.
 
-    Memory is bounded by a few images a thread. What is there under the name is replaced only by a whole set.
-    Raises UsageError for ids or levels that the file does not have, DiskSpaceError.
+    Memory is bounded by a few images a thread. What is there under the name is replaced only by a whole set. The same
+    call goes on after the last whole image of one that was killed, and gives the same bytes.
+    overwrite  drop what an unfinished export to this place with other arguments left
+    Raises UsageError for ids or levels that the file does not have and for an unfinished export of other images,
+    BusyError, DiskSpaceError.
     """
     res, numbers = chosen_images(reader, res, ids)
     if kind not in get_args(SetFormat):
@@ -70,16 +70,19 @@ def export_set(
     numbers = [numbers[int(place)] for place in order]
     to.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(to):
-        writer = _writer(kind, reader, to, res, numbers)
-        try:
-            encoded = ordered_map(lambda n: writer.encode(n, reader.read(n, res)), numbers, jobs=jobs)
-            for done, item in enumerate(encoded, start=1):
-                writer.add(item)
-                if progress is not None:
-                    progress(done, len(numbers))
-            writer.finish()
-        finally:
-            writer.abandon()
+        layout = _layout(kind, reader, to, res, numbers)
+        header = export_header(reader, kind, res, numbers)
+        with GrowingFiles(
+            layout.files, layout.journal, header=header, start=layout.start, overwrite=overwrite
+        ) as grown:
+            fill(
+                grown,
+                lambda place: layout.encode(place, numbers[place], reader.read(numbers[place], res)),
+                len(numbers),
+                jobs=jobs,
+                progress=progress,
+            )
+            layout.finish(grown)
     return len(numbers)
 
 
@@ -119,45 +122,38 @@ def label_matrix(columns: Columns) -> NDArray[np.float32] | None:
     return None if columns.attributes is None else columns.attributes.astype(np.float32)
 
 
-def _writer(kind: SetFormat, reader: PyramidReader, to: Path, res: int, numbers: list[int]) -> SetWriter:
+def _layout(kind: SetFormat, reader: PyramidReader, to: Path, res: int, numbers: list[int]) -> SetLayout:
     columns = columns_of(reader, numbers)
     if kind == "stylegan":
-        return _StyleganZip(to, columns)
+        return _StyleganZip(to, columns, len(numbers))
     if kind == "npy":
         return _Npy(to, (len(numbers), res, res, 3), columns)
     if kind == "parquet":
-        return _Parquet(to, columns)
+        return _Parquet(to, columns, numbers)
     return _Records(reader, to, res, columns)
 
 
 class _StyleganZip:
     """00000/img00000000.png ... and dataset.json, stored uncompressed."""
 
-    def __init__(self, to: Path, columns: Columns) -> None:
+    def __init__(self, to: Path, columns: Columns, count: int) -> None:
         if to.suffix.lower() != ".zip":
             raise UsageError(f"--to {to}: a StyleGAN data set is a file NAME.zip")
-        self._to, self._partial = to, to.with_name(to.name + PARTIAL_SUFFIX)
-        self._columns = columns
-        self._names: list[str] = []
-        self._archive = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_STORED)
+        self.files, self.journal, self.start = [to], to.with_name(to.name + JOURNAL_SUFFIX), b""
+        self._columns, self._count = columns, count
 
-    def encode(self, number: int, image: NDArray[np.uint8]) -> bytes:
-        return encode_png(image)
+    def encode(self, place: int, number: int, image: NDArray[np.uint8]) -> list[bytes]:
+        return [stored_member(self._name(place), encode_png(image))]
 
-    def add(self, encoded: bytes) -> None:
-        place = len(self._names)
-        self._names.append(f"{place // 1000:05d}/img{place:08d}.png")
-        self._archive.writestr(zip_entry(self._names[-1]), encoded)
+    def finish(self, grown: GrowingFiles) -> None:
+        names = [self._name(place) for place in range(self._count)]
+        text = json.dumps(labels_json(names, self._columns))
+        finish_zip(grown.partial(), names, grown.ends(), (LABELS_FILE, text))
+        grown.publish()
 
-    def finish(self) -> None:
-        text = json.dumps(labels_json(self._names, self._columns))
-        self._archive.writestr(zip_entry(LABELS_FILE), text)
-        self._archive.close()
-        self._partial.replace(self._to)
-
-    def abandon(self) -> None:
-        self._archive.close()
-        self._partial.unlink(missing_ok=True)
+    @staticmethod
+    def _name(place: int) -> str:
+        return f"{place // 1000:05d}/img{place:08d}.png"
 
 
 class _Npy:
@@ -166,30 +162,22 @@ class _Npy:
     def __init__(self, to: Path, shape: tuple[int, ...], columns: Columns) -> None:
         if to.suffix.lower() != ".npy":
             raise UsageError(f"--to {to}: expected a name ending in .npy")
-        self._to, self._partial = to, to.with_name(to.name + PARTIAL_SUFFIX)
-        self._columns = columns
-        self._file = self._partial.open("wb")
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        self.files, self.journal = [to], to.with_name(to.name + JOURNAL_SUFFIX)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        self.start = header.getvalue()
+        self._to, self._columns = to, columns
 
-    def encode(self, number: int, image: NDArray[np.uint8]) -> bytes:
-        return bytes(image.transpose(1, 2, 0).tobytes())
+    def encode(self, place: int, number: int, image: NDArray[np.uint8]) -> list[bytes]:
+        return [image.transpose(1, 2, 0).tobytes()]
 
-    def add(self, encoded: bytes) -> None:
-        self._file.write(encoded)
-
-    def finish(self) -> None:
-        _sync(self._file)
+    def finish(self, grown: GrowingFiles) -> None:
         columns = self._columns
         only_classes = columns.labels is not None and columns.vectors is None
         labels = columns.labels if only_classes else label_matrix(columns)
         if labels is not None:
             replace_array(self._to.with_name(f"{self._to.stem}-labels.npy"), labels)
-        self._partial.replace(self._to)
-
-    def abandon(self) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        grown.publish()
 
 
 class _Records:
@@ -201,93 +189,48 @@ class _Records:
         to.mkdir(exist_ok=True)
         self._reader, self._to, self._columns = reader, to, columns
         self._levels = [level for level in reader.levels if level <= res]
-        self._paths = [to / f"{to.name}-r{level.bit_length() - 1:02d}.tfrecords" for level in self._levels]
-        self._partials = [path.with_name(path.name + PARTIAL_SUFFIX) for path in self._paths]
-        self._stack = contextlib.ExitStack()
-        self._files = [self._stack.enter_context(partial.open("wb")) for partial in self._partials]
+        self.files = [to / f"{to.name}-r{level.bit_length() - 1:02d}.tfrecords" for level in self._levels]
+        self.journal, self.start = to / f"{to.name}{JOURNAL_SUFFIX}", b""
 
-    def encode(self, number: int, image: NDArray[np.uint8]) -> list[bytes]:
+    def encode(self, place: int, number: int, image: NDArray[np.uint8]) -> list[bytes]:
         levels = [image, *(self._reader.read(number, level) for level in self._levels[1:])]
         return [framed(example_of(level.shape, level.tobytes())) for level in levels]
 
-    def add(self, encoded: list[bytes]) -> None:
-        for file, record in zip(self._files, encoded, strict=True):
-            file.write(record)
-
-    def finish(self) -> None:
-        for file in self._files:
-            _sync(file)
+    def finish(self, grown: GrowingFiles) -> None:
         labels = label_matrix(self._columns)
         if labels is not None:
             replace_array(self._to / f"{self._to.name}-rxx.labels", labels)
-        for partial, path in zip(self._partials, self._paths, strict=True):
-            partial.replace(path)
-
-    def abandon(self) -> None:
-        self._stack.close()
-        for partial in self._partials:
-            partial.unlink(missing_ok=True)
+        grown.publish()
 
 
 class _Parquet:
-    """`image` {bytes, path}, `label` or `labels`, with HuggingFace's description of the features."""
+    """`image` {bytes, path}, `label` or `labels`, with HuggingFace's description of the features.
 
-    def __init__(self, to: Path, columns: Columns) -> None:
-        import pyarrow as pa
+    Row groups cannot be added to a file, so the pictures grow in a file of their own, from which the parquet file is
+    made in the end.
+    """
 
+    def __init__(self, to: Path, columns: Columns, numbers: list[int]) -> None:
         if to.suffix.lower() != ".parquet":
             raise UsageError(f"--to {to}: expected a name ending in .parquet")
-        self._to, self._partial = to, to.with_name(to.name + PARTIAL_SUFFIX)
-        self._rows: list[dict[str, Any]] = []
-        self._done, self._bytes = 0, 0
-        fields = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
-        features: dict[str, Any] = {"image": {"_type": "Image"}}
-        self._labels: list[Any] | None = None
-        if columns.labels is not None and columns.vectors is None:
-            self._labels = [None if label < 0 else label for label in columns.labels.tolist()]
-            fields.append(("label", pa.int64()))
-            features["label"] = {"_type": "Value", "dtype": "int64"}
-            if columns.label_names:
-                features["label"] = {"_type": "ClassLabel", "names": list(columns.label_names)}
-        else:
-            matrix = label_matrix(columns)
-            if matrix is not None:
-                self._labels = matrix.tolist()
-                fields.append(("label", pa.list_(pa.float32())))
-                features["label"] = {"_type": "Sequence", "feature": {"_type": "Value", "dtype": "float32"}}
-        described = json.dumps({"info": {"features": features}})
-        self._schema = pa.schema(fields, metadata={"huggingface": described})
-        self._writer = pyarrow_parquet().ParquetWriter(self._partial, self._schema, compression="none")
+        pyarrow_parquet()
+        self.files = [to.with_name(f"{to.name}.pictures")]
+        self.journal, self.start = to.with_name(to.name + JOURNAL_SUFFIX), b""
+        self._to, self._columns, self._numbers = to, columns, numbers
 
-    def encode(self, number: int, image: NDArray[np.uint8]) -> tuple[int, bytes]:
-        return number, encode_png(image)
+    def encode(self, place: int, number: int, image: NDArray[np.uint8]) -> list[bytes]:
+        return [encode_png(image)]
 
-    def add(self, encoded: tuple[int, bytes]) -> None:
-        number, data = encoded
-        row: dict[str, Any] = {"image": {"bytes": data, "path": f"{number:08d}.png"}}
-        if self._labels is not None:
-            row["label"] = self._labels[self._done]
-        self._rows.append(row)
-        self._done += 1
-        self._bytes += len(data)
-        if len(self._rows) >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-        self._rows, self._bytes = [], 0
-
-    def finish(self) -> None:
-        if self._rows:
-            self._flush()
-        self._writer.close()
-        self._partial.replace(self._to)
-
-    def abandon(self) -> None:
-        self._writer.close()
-        self._partial.unlink(missing_ok=True)
+    def finish(self, grown: GrowingFiles) -> None:
+        columns = self._columns
+        matrix = None if columns.labels is not None and columns.vectors is None else label_matrix(columns)
+        partial = self._to.with_name(self._to.name + PARTIAL_SUFFIX)
+        try:
+            write_parquet(partial, grown.partial(), grown.ends(), self._numbers, columns, matrix)
+            partial.replace(self._to)
+        finally:
+            partial.unlink(missing_ok=True)
+        grown.discard()
 
 
 def replace_array(path: Path, array: NDArray[Any]) -> None:
@@ -296,12 +239,8 @@ def replace_array(path: Path, array: NDArray[Any]) -> None:
     try:
         with partial.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-            _sync(file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sync(file: io.BufferedWriter) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,9 +1,9 @@
 """Write images of a pyramid as PNG or WebP files, bit for bit, into a folder or a zip, with a table of the index."""
 
 import csv
+import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from celebahq_tools.errors import UsageError
 from celebahq_tools.store import schema
 from celebahq_tools.store.create import disk_errors
+from celebahq_tools.store.growing import JOURNAL_SUFFIX, GrowingFiles
 from celebahq_tools.store.reader import PyramidReader
+from celebahq_tools.store.stored_zip import finish_zip, stored_member
 from celebahq_tools.store.workers import ordered_map
 
 ProgressFn = Callable[[int, int], None]
@@ -28,8 +30,6 @@ WEBP_EFFORT = 20
 """Effort of lossless compression, 0 to 100; what it saves beyond is a few percent."""
 
 _MIN_DIGITS = 5
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can state: the same images give the same bytes
-_ZIP_MODE = 0o644 << 16
 
 
 def export_images(
@@ -41,21 +41,26 @@ def export_images(
     jobs: int = 1,
     progress: ProgressFn | None = None,
     picture: PictureFormat = "png",
+    overwrite: bool = False,
 ) -> int:
     """Write images `ids` (None: all) of level `res` (None: the finest) to `to`; returns how many.
 
     Files are named by image number, `00000.png`, and listed in `index.csv`. A name ending in `.zip` makes a
-    zip, stored uncompressed, that appears complete or not at all. In a folder, pictures that are there
-    already with the same pixels are left as they are, so that the same call resumes.
-    Raises UsageError for ids or a level outside the file, DiskSpaceError when the disk is full.
+    zip, stored uncompressed, that appears when it is complete. The same call resumes: in a folder, pictures that
+    are there already with the same pixels are left as they are; a zip goes on after its last whole picture.
+    overwrite  drop what an unfinished export to this zip with other arguments left
+    Raises UsageError for ids or a level outside the file and for an unfinished zip of other images, BusyError,
+    DiskSpaceError when the disk is full.
     """
     res, numbers = chosen_images(reader, res, ids)
     if picture not in _ENCODERS:
         raise UsageError(f"picture format {picture!r}: use png or webp")
     to = Path(to)
     with disk_errors(to):
-        write = _write_zip if to.suffix.lower() == ".zip" else _write_folder
-        write(reader, res, numbers, to, jobs, progress, picture)
+        if to.suffix.lower() == ".zip":
+            _write_zip(reader, res, numbers, to, jobs, progress, picture, overwrite)
+        else:
+            _write_folder(reader, res, numbers, to, jobs, progress, picture)
     return len(numbers)
 
 
@@ -130,6 +135,38 @@ def _cells(points: NDArray[np.float64] | None, shape: tuple[int, int]) -> list[A
     return [""] * (shape[0] * shape[1]) if points is None else points.ravel().tolist()
 
 
+def export_header(reader: PyramidReader, kind: str, res: int, numbers: Sequence[int]) -> dict[str, Any]:
+    """What decides the bytes of an export, for its journal. Pillow is named because it packs the pictures."""
+    import PIL
+
+    return {
+        "format": kind,
+        "res": res,
+        "source": reader.fingerprint(),
+        "images": len(numbers),
+        "numbers": hashlib.sha256(np.asarray(numbers, "<i8").tobytes()).hexdigest(),
+        "pillow": PIL.__version__,
+    }
+
+
+def fill(
+    files: GrowingFiles,
+    encode: Callable[[int], Sequence[bytes]],
+    count: int,
+    *,
+    jobs: int,
+    progress: ProgressFn | None,
+) -> None:
+    """Append what `encode` gives for the places that are missing of 0 ... count - 1, in order."""
+    if files.done and progress is not None:
+        progress(files.done, count)
+    items = ordered_map(encode, range(files.done, count), jobs=jobs)
+    for done, chunks in enumerate(items, start=files.done + 1):
+        files.append(chunks)
+        if progress is not None:
+            progress(done, count)
+
+
 def _write_zip(
     reader: PyramidReader,
     res: int,
@@ -138,29 +175,20 @@ def _write_zip(
     jobs: int,
     progress: ProgressFn | None,
     picture: PictureFormat,
+    overwrite: bool,
 ) -> None:
-    encode = _ENCODERS[picture]
-    partial = to.with_name(to.name + schema.PARTIAL_SUFFIX)
+    names = [picture_name(number, len(reader), picture) for number in numbers]
+
+    def encode(place: int) -> list[bytes]:
+        return [stored_member(names[place], _ENCODERS[picture](reader.read(numbers[place], res)))]
+
     to.parent.mkdir(parents=True, exist_ok=True)
-    pictures = ordered_map(lambda number: encode(reader.read(number, res)), numbers, jobs=jobs)
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            for done, (number, data) in enumerate(zip(numbers, pictures, strict=True), start=1):
-                archive.writestr(zip_entry(picture_name(number, len(reader), picture)), data)
-                if progress is not None:
-                    progress(done, len(numbers))
-            archive.writestr(zip_entry(INDEX_NAME), index_table(reader, numbers, picture))
-        partial.replace(to)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def zip_entry(name: str) -> zipfile.ZipInfo:
-    """A member of a zip that is the same whenever and wherever it is written."""
-    entry = zipfile.ZipInfo(name, _ZIP_TIME)
-    entry.create_system = 3  # Unix, wherever it is written
-    entry.external_attr = _ZIP_MODE
-    return entry
+    header = export_header(reader, f"{picture}-zip", res, numbers)
+    with GrowingFiles([to], to.with_name(to.name + JOURNAL_SUFFIX), header=header, overwrite=overwrite) as files:
+        fill(files, encode, len(numbers), jobs=jobs, progress=progress)
+        table = index_table(reader, numbers, picture)
+        finish_zip(files.partial(), names, files.ends(), (INDEX_NAME, table))
+        files.publish()
 
 
 def _write_folder(

@@ -14,6 +14,7 @@ from metrics.cli.common import (
     result_text,
 )
 from metrics.cli.feature_options import feature_options, progress_bars
+from metrics.cli.where_options import where_options
 
 if TYPE_CHECKING:
     from metrics.feature_inputs import FeatureConfig
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @dry_run_option
 @quiet_option
 @command_errors
+@where_options("real", "fake")
 @feature_options
 def all_cmd(
     config: "FeatureConfig",

@@ -7,6 +7,7 @@ import click
 
 from metrics.cli.common import check_out, command_errors, dry_run_option, emit, json_option, quiet_option
 from metrics.cli.feature_options import feature_options, progress_bars, show_plan
+from metrics.cli.where_options import where_options
 
 if TYPE_CHECKING:
     from metrics.feature_inputs import FeatureConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @dry_run_option
 @quiet_option
 @command_errors
+@where_options("images")
 @feature_options
 def features_cmd(
     config: "FeatureConfig",

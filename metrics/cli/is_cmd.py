@@ -15,6 +15,7 @@ from metrics.cli.common import (
     quiet_option,
 )
 from metrics.cli.feature_options import feature_options, progress_bars, show_plan
+from metrics.cli.where_options import where_options
 
 if TYPE_CHECKING:
     from metrics.feature_inputs import FeatureConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @dry_run_option
 @quiet_option
 @command_errors
+@where_options("images", "reference")
 @feature_options
 def is_cmd(
     config: "FeatureConfig",

@@ -16,6 +16,7 @@ from metrics.cli.common import (
     quiet_option,
 )
 from metrics.cli.feature_options import feature_options, progress_bars, show_plan
+from metrics.cli.where_options import where_options
 
 if TYPE_CHECKING:
     from metrics.feature_inputs import FeatureConfig
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @dry_run_option
 @quiet_option
 @command_errors
+@where_options("real", "fake")
 @feature_options
 def kid_cmd(
     config: "FeatureConfig",

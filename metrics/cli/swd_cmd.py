@@ -20,6 +20,7 @@ from metrics.cli.common import (
     resizer_option,
     seed_option,
 )
+from metrics.cli.where_options import where_options
 
 GIB = 1 << 30
 
@@ -57,6 +58,7 @@ GIB = 1 << 30
 @dry_run_option
 @quiet_option
 @command_errors
+@where_options("real", "fake")
 def swd_cmd(
     real: str,
     fake: str | None,

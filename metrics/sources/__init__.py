@@ -14,7 +14,7 @@ from metrics.errors import ImageSetError
 from metrics.sources.base import RESIZERS, ImageSet, sample_indices
 from metrics.sources.generators import is_generator, open_by_entry_point
 
-__all__ = ["RESIZERS", "ImageSet", "as_image_set", "open_image_set", "sample_indices"]
+__all__ = ["RESIZERS", "ImageSet", "as_image_set", "class_names", "open_image_set", "sample_indices"]
 
 PYRAMID_SUFFIXES = (".h5", ".hdf5")
 FOREIGN_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
@@ -24,7 +24,10 @@ KEY_MARK = "::"
 def open_image_set(
     path: str | Path, *, res: int | None = None, resizer: str | None = None, n: int | None = None
 ) -> ImageSet:
-    """The set of images at `path`; `FILE.npz::KEY` names one array of an archive.
+    """The set of images at `path`.
+
+    `FILE.npz::KEY` names one array of an archive, `FILE.h5::class=cat,Male=1` those images of a pyramid that have
+    these labels, `FILE.safetensors::...` samples of a conditional generator for them.
 
     A `.safetensors` file, or the directory of a training run, is sampled by the package that wrote it.
 
@@ -43,15 +46,16 @@ def open_image_set(
         raise ImageSetError(f"resizer {resizer!r} is unknown; choose one of {', '.join(RESIZERS)}")
     if not where.exists():
         raise ImageSetError(f"{where} does not exist")
-    if key and suffix != ".npz":
-        raise ImageSetError(f"{name}: only an .npz archive takes a {KEY_MARK}KEY")
     opened: ImageSet
     if suffix in PYRAMID_SUFFIXES:
-        from metrics.sources.pyramid import PyramidSet
-
-        opened = PyramidSet(where, res=res)
+        opened = _open_pyramid(where, key, res=res)
     elif is_generator(where):
-        opened = open_by_entry_point(where, res=res, resizer=resizer)
+        opened = open_by_entry_point(where, res=res, resizer=resizer, label=key or None)
+    elif key and suffix != ".npz":
+        raise ImageSetError(
+            f"{name}: {where} has no labels to choose images by: a pyramid (.h5) has; only an .npz archive takes a "
+            f"{KEY_MARK}KEY, the name of an array"
+        )
     elif where.is_dir() or suffix == ".zip":
         from metrics.sources.pictures import PictureSet
 
@@ -78,6 +82,32 @@ def open_image_set(
         return opened.first(n)
     except ImageSetError:
         opened.close()
+        raise
+
+
+def class_names(path: str | Path) -> list[str]:
+    """The classes of a pyramid that have images; ImageSetError if it is none or has none."""
+    from metrics.sources.pyramid import PyramidSet
+
+    if Path(path).suffix.lower() not in PYRAMID_SUFFIXES:
+        raise ImageSetError(f"{path} has no classes: only a pyramid (.h5) has; import the images first")
+    whole = PyramidSet(Path(path), res=None)
+    try:
+        return whole.class_names()
+    finally:
+        whole.close()
+
+
+def _open_pyramid(path: Path, where: str, *, res: int | None) -> ImageSet:
+    from metrics.sources.pyramid import PyramidSet
+
+    whole = PyramidSet(path, res=res)
+    if not where:
+        return whole
+    try:
+        return whole.with_labels(where)
+    except ImageSetError:
+        whole.close()
         raise
 
 

@@ -29,6 +29,7 @@ class ImageSet(ABC):
     res      side in pixels of what `batches` yields
     resizer  name of the resizer that gave the images this side, or None
     threads  whether `read` may be called from several threads at once
+    where    the labels by which its images were chosen, or None
     reopen   (path, res, resizer) by which another process opens the same set, or None
     """
 
@@ -38,6 +39,7 @@ class ImageSet(ABC):
     res: int
     resizer: str | None
     threads: bool = True
+    where: str | None = None
     reopen: tuple[str, int | None, str | None] | None = None
 
     @abstractmethod
@@ -85,6 +87,7 @@ class ImageSet(ABC):
             resizer=self.resizer,
             fingerprint=self.fingerprint,
             selection=selection,
+            where=self.where,
         )
 
     def __len__(self) -> int:
@@ -105,7 +108,7 @@ class FirstImages(ImageSet):
     def __init__(self, whole: ImageSet, n: int) -> None:
         self.whole = whole
         self.label, self.kind, self.res, self.resizer = whole.label, whole.kind, whole.res, whole.resizer
-        self.n, self.threads, self.reopen = n, whole.threads, whole.reopen
+        self.n, self.threads, self.reopen, self.where = n, whole.threads, whole.reopen, whole.where
 
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `indices`, in that order."""

@@ -14,8 +14,8 @@ GENERATOR = "safetensors"
 RUN_SCHEMA = "celebahq-tools/pgan-run"
 MAX_CONFIG_BYTES = 1 << 20
 
-Opener: TypeAlias = Callable[[Path, int | None, str | None], ImageSet]
-"""Opens a generator as opener(path, res, resizer)."""
+Opener: TypeAlias = Callable[[Path, int | None, str | None, str | None], ImageSet]
+"""Opens a generator as opener(path, res, resizer, label)."""
 
 
 def is_generator(path: Path) -> bool:
@@ -30,10 +30,12 @@ def open_by_entry_point(
     *,
     res: int | None,
     resizer: str | None,
+    label: str | None = None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
 ) -> ImageSet:
     """The generator at `path`, opened by the function that the entry point 'safetensors' names.
 
+    label         that its samples are to have, in the generator's own words; None: drawn
     entry_points  of the group GROUP; None: those of the installed packages
 
     Raises ImageSetError when no package declares one or it cannot be imported.
@@ -45,7 +47,7 @@ def open_by_entry_point(
                 opener: Opener = entry.load()
             except (ImportError, AttributeError) as error:
                 raise ImageSetError(f"{path}: {entry.value} cannot be imported ({error}); install it again") from None
-            return opener(path, res, resizer)
+            return opener(path, res, resizer, label)
     raise ImageSetError(
         f"{path} is a generator, and no installed package opens it (entry point {GENERATOR!r} of {GROUP}); "
         "install celebahq-tools again, or write its images to a folder and name that"

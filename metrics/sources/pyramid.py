@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from metrics.errors import ImageSetError
 from metrics.sources.base import ImageSet, replicate_channels
+from metrics.sources.labelled import class_names, with_labels
 
 
 class PyramidSet(ImageSet):
@@ -36,6 +37,19 @@ class PyramidSet(ImageSet):
         self.resizer = None if self.res == self._reader.resolution else "pyramid-level"
         if self.n == 0:
             raise ImageSetError(f"{path} holds no images")
+
+    def with_labels(self, text: str) -> ImageSet:
+        """Its images that have certain labels, such as 'class=cat,Male=1'; ImageSetError if there are none."""
+        from celebahq_tools.errors import CelebAHQError
+
+        try:
+            return with_labels(self, self._reader, text)
+        except CelebAHQError as error:
+            raise ImageSetError(str(error)) from error
+
+    def class_names(self) -> list[str]:
+        """Its classes that have images; ImageSetError if it has no classes."""
+        return class_names(self._reader)
 
     def read(self, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Images at `indices`, in that order."""

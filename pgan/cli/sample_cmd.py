@@ -24,7 +24,7 @@ from pgan.cli.common import (
 @click.option("--seeds", metavar="0-15,20", help="One sample of each of these seeds, instead of --n and --seed.")
 @click.option("--grid", metavar="COLUMNSxROWS", help="Of the picture. [default: about a square]")
 @click.option("--grid-out", type=click.Path(dir_okay=False, path_type=Path), help="Also, or only, one PNG of a grid.")
-@click.option("--label", type=int, help="Class of all samples. [default: drawn, in conditional networks]")
+@click.option("--label", help="Of all samples: a class or its name, or NAME=VALUE,... [default: drawn]")
 @click.option("--truncation", type=float, metavar="PSI", help="Not defined for progressive GANs: refused.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images per pass.")
 @device_option
@@ -40,7 +40,7 @@ def sample_cmd(
     seeds: str | None,
     grid: str | None,
     grid_out: Path | None,
-    label: int | None,
+    label: str | None,
     truncation: float | None,
     batch: int,
     device: str,

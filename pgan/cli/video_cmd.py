@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--fps", type=click.IntRange(1, 240), default=30, show_default=True, help="Frames per second.")
 @click.option("--smoothing-sec", type=float, default=1.0, show_default=True, help="Of the latents, along time.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the latents.")
-@click.option("--label", type=int, help="Class of all images. [default: drawn, in conditional networks]")
+@click.option("--label", help="Of all images: a class or its name, or NAME=VALUE,... [default: drawn]")
 @click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge pixel by pixel.")
 @device_option
 @json_option
@@ -46,7 +46,7 @@ def video_cmd(
     fps: int,
     smoothing_sec: float,
     seed: int,
-    label: int | None,
+    label: str | None,
     zoom: int,
     device: str,
     as_json: bool,

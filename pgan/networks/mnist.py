@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from pgan.config import CONV, NetworkConfig
 from pgan.networks.across import stddev_map
+from pgan.networks.conditioning import add_label_table, latent_input
 from pgan.networks.forms import PLAIN_FORM, Form, FormPlan
 from pgan.networks.layers import BatchNorm, Conv, Dense
 from pgan.networks.operators import LEAK, down2, fade, split_lod, up2
-from pgan.networks.progressive import COLOURS, FIRST_LOG2, FIRST_PIXELS, Activation, ChannelNoise, latent_input, noisy
+from pgan.networks.progressive import COLOURS, FIRST_LOG2, FIRST_PIXELS, Activation, ChannelNoise, noisy
 from pgan.networks.weights import StepWeights
 
 
@@ -70,7 +71,7 @@ class MnistToRGB(nn.Module):
 
 
 class MnistGenerator(nn.Module):
-    """z (N, L) float32 and labels (N,) int64 -> images (N, 3, h, h) float32."""
+    """z (N, L) float32 and labels, (N,) int64 or (N, K) float32 -> images (N, 3, h, h) float32."""
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator, *, grown: bool) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class MnistGenerator(nn.Module):
         self.to_rgb = nn.ModuleDict(
             {str(1 << r): MnistToRGB(config, r, generator) for r in resolutions(config, grown=grown)}
         )
+        add_label_table(self, config)
 
     def forward(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pgan.config import CONV, RELU, NetworkConfig
 from pgan.networks.across import MinibatchDiscrimination, stddev_map
+from pgan.networks.conditioning import add_label_table, latent_input
 from pgan.networks.forms import PLAIN_FORM, Form, FormPlan
 from pgan.networks.layers import BatchNorm, Conv, Dense, LayerNorm
 from pgan.networks.operators import LEAK, LRELU_GAIN, down2, fade, pixel_norm, split_lod, up2
@@ -20,14 +21,6 @@ FIRST_LOG2 = 2
 FIRST_PIXELS = 16
 DENSE_GAIN = LRELU_GAIN / 4.0
 """Of G's first layer, as in the original: fan-in counts the 4x4 pixels too."""
-
-
-def latent_input(z: Tensor, labels: Tensor | None, config: NetworkConfig) -> Tensor:
-    """What G's first layer sees: z (N, L), one-hot labels behind it, on the hypersphere if so configured."""
-    if config.label_size:
-        assert labels is not None
-        z = torch.cat([z, F.one_hot(labels, config.label_size).to(z.dtype)], dim=1)
-    return pixel_norm(z, config.pixel_norm_eps) if config.normalize_latent else z
 
 
 class Activation(nn.Module):
@@ -114,7 +107,7 @@ class ToRGB(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (N, L) float32 and labels (N,) int64 -> images (N, 3, h, h) float32."""
+    """z (N, L) float32 and labels, (N,) int64 or (N, K) float32 -> images (N, 3, h, h) float32."""
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -123,6 +116,7 @@ class Generator(nn.Module):
         self.first = FirstBlockG(config, generator)
         self.blocks = nn.ModuleDict({str(1 << r): BlockG(config, r, generator) for r in logs})
         self.to_rgb = nn.ModuleDict({str(1 << r): ToRGB(config, r, generator) for r in (FIRST_LOG2, *logs)})
+        add_label_table(self, config)
 
     def forward(
         self,

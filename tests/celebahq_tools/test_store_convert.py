@@ -194,7 +194,7 @@ def test_a_full_disk_during_export(make_store: MakeStore, tmp_path: Path, monkey
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_zip_that_cannot_be_finished_leaves_nothing(
+def test_a_zip_that_cannot_be_finished_is_finished_later(
     make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = make_store(count=3)
@@ -203,11 +203,18 @@ def test_a_zip_that_cannot_be_finished_leaves_nothing(
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
-    with PyramidReader(path) as reader, pytest.raises(DiskSpaceError):
-        export_images(reader, to=tmp_path / "a.zip")
-    assert (tmp_path / "a.zip").read_text() == "an older one"
-    assert not (tmp_path / "a.zip.partial").exists()
+    with PyramidReader(path) as reader:
+        with monkeypatch.context() as patched:
+            patched.setattr(zipfile.ZipFile, "writestr", full)
+            with pytest.raises(DiskSpaceError):
+                export_images(reader, to=tmp_path / "a.zip")
+        assert (tmp_path / "a.zip").read_text() == "an older one"
+        calls: list[int] = []
+        export_images(reader, to=tmp_path / "a.zip", progress=lambda done, total: calls.append(done))
+        assert calls == [3]
+        export_images(reader, to=tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    assert sorted(item.name for item in tmp_path.iterdir() if "a.zip" in item.name) == ["a.zip"]
 
 
 def test_picture_names_and_bytes() -> None:

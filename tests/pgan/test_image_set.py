@@ -13,6 +13,7 @@ from pgan.drawn import DrawnSet, drawn
 from pgan.generate import read_generator
 from pgan.image_set import NOMINAL_IMAGES, PYRAMID, GeneratorSet, open_generator
 from pgan.mirrored import MirroredSet
+from pgan.sampling import inputs_of, numbered_samples
 
 ENTRY = EntryPoint("safetensors", "pgan.image_set:open_generator", GROUP)
 
@@ -125,3 +126,20 @@ def test_drawn_samples_are_the_set_itself(tiny_run: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("pgan.drawn.MEMORY_BYTES", 100)
     with drawn(source) as images:
         np.testing.assert_array_equal(images.read(range(70)), in_memory)
+
+
+def test_a_conditional_generator_makes_what_is_asked_for(make_generator: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_generator(tmp_path / "a.safetensors", label_size=3)
+    with (
+        open_by_entry_point(path, res=None, resizer=None, label="class=2", entry_points=[ENTRY]) as twos,
+        open_generator(path) as drawn_ones,
+    ):
+        z, labels = inputs_of(read_generator(path), list(numbered_samples(0, 4)), 2)
+        np.testing.assert_array_equal(twos.read(range(4)), read_generator(path).images(z, labels))
+        assert (twos.where, twos.label) == ("class=2", f"{path}::class=2")
+        assert twos.fingerprint != drawn_ones.fingerprint
+        assert (twos.read(range(8)) != drawn_ones.read(range(8))).any()
+    with pytest.raises(ImageSetError, match=r"has classes 0\.\.2, asked for 3"):
+        open_generator(path, label="class=3")
+    with pytest.raises(ImageSetError, match="is not conditional"):
+        open_generator(make_generator(tmp_path / "b.safetensors"), label="class=1")

@@ -58,6 +58,29 @@ def test_interpolates_lie_between() -> None:
     assert mixed[:, 0, 0, 0].tolist() == [1.0, 0.75, 0.0]
 
 
+def test_attribute_loss_is_binary_cross_entropy() -> None:
+    logits = torch.tensor([[math.log(3.0), -math.log(3.0)], [0.0, math.log(3.0)]])
+    labels = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    expected = (2 * -math.log(0.75) + math.log(2.0) - math.log(0.25)) / 4
+    assert losses.attribute_loss(logits, labels).item() == pytest.approx(expected)
+    assert losses.label_loss("attributes", logits, labels).item() == pytest.approx(expected)
+
+
+def test_value_loss_is_half_the_squared_error() -> None:
+    outputs, labels = torch.tensor([[1.0, 2.0], [0.0, -3.0]]), torch.tensor([[0.0, 0.0], [0.0, 1.0]])
+    assert losses.value_loss(outputs, labels).item() == pytest.approx(0.5 * (1 + 4 + 0 + 16) / 4)
+    assert losses.label_loss("continuous", outputs, labels).item() == pytest.approx(0.5 * 21 / 4)
+
+
+def test_label_terms_have_the_slopes_of_their_formulas() -> None:
+    logits = torch.tensor([[0.3, -1.2]], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    (slope,) = torch.autograd.grad(losses.attribute_loss(logits, labels), logits)
+    torch.testing.assert_close(slope, (torch.sigmoid(logits.detach()) - labels) / 2)
+    (slope,) = torch.autograd.grad(losses.value_loss(logits, labels), logits)
+    torch.testing.assert_close(slope, (logits.detach() - labels) / 2)
+
+
 def test_class_loss_is_cross_entropy() -> None:
     logits = torch.tensor([[0.0, math.log(3.0)]])
     assert losses.class_loss(logits, torch.tensor([1])).item() == pytest.approx(-math.log(0.75))

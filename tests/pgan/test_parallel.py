@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pgan.config import Config
+from pgan.config import ATTRIBUTES, CONTINUOUS, Config
 from pgan.networks.forms import PLAIN_FORM
 from pgan.parallel import World, gather_over_processes, sum_over_processes, world
 from pgan.state import TrainState
@@ -29,7 +29,9 @@ def reals(config: Config, here: World) -> Iterator[Real]:
             generator = torch.Generator().manual_seed(nimg)
             images = torch.rand((stage.batch, 3, stage.res, stage.res), generator=generator) * 2 - 1
             share = stage.batch // here.size
-            yield Real(images=images[here.rank * share : (here.rank + 1) * share], labels=None)
+            own = slice(here.rank * share, (here.rank + 1) * share)
+            labels = torch.randint(2, (stage.batch, config.label_size), generator=generator).float()
+            yield Real(images=images[own], labels=labels[own] if config.label_size else None)
 
 
 def trajectory(config: Config) -> torch.Tensor:
@@ -82,7 +84,9 @@ def test_two_processes_follow_the_trajectory_of_one(tiny: Config, tmp_path: Path
         network=replace(base.network, g_batch_norm=True, d_layer_norm=True, pixel_norm=False, mbdisc_kernels=2),
     )
     both = replace(base, loss=replace(base.loss, same_pass=True))
-    configs = [base, spanning, normed, both]
+    told = replace(base.network, label_size=2, label_kind=ATTRIBUTES, label_names=("a", "b"))
+    valued = replace(told, label_kind=CONTINUOUS, label_scale=((0.0, 1.0), (0.0, 1.0)))
+    configs = [base, spanning, normed, both, replace(base, network=told), replace(base, network=valued)]
     alone = [trajectory(config) for config in configs]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
