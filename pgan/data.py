@@ -4,8 +4,9 @@ The image at a position of the run depends on (seed, position) alone. uint8 cros
 quarter of the bytes of float32; scaling and fading happen on the device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,11 @@ from pgan.parallel import World
 from pgan.walk import Position, walk
 
 READ_AHEAD = 8
-"""Batches each worker keeps ready."""
+"""Bundles each worker keeps ready."""
+BUNDLE_BYTES = 128 << 10
+BUNDLE_BATCHES = 32
+"""Batches travel in bundles of up to so many bytes and batches: at 4² a step takes little longer than the way between
+processes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +102,7 @@ def check_data(data: DataInfo, config: Config, resolutions: tuple[int, ...]) -> 
 
 
 class PyramidBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Maps a Request to (images (n, 3, r, r) uint8, labels (n, ...) as networks see them, empty without)."""
+    """Maps k alike Requests to (images (k, n, 3, r, r) uint8, labels (k, n, ...) as networks see them or (k, 0))."""
 
     def __init__(self, path: Path, *, seed: int, mirror: bool, network: NetworkConfig) -> None:
         self._reader = PyramidReader(path)
@@ -107,16 +112,20 @@ class PyramidBatches(Dataset[tuple[Tensor, Tensor]]):
         self._order = np.zeros(0, np.int64)
         self._flips = np.zeros(0, np.bool_)
 
-    def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
-        """Read a batch; DataError when the file fails."""
-        numbers, flips = self.numbers(request.nimg, request.count)
+    def __getitem__(self, bundle: Sequence[Request]) -> tuple[Tensor, Tensor]:
+        """Read batches; DataError when the file fails."""
+        chosen = [self.numbers(request.nimg, request.count) for request in bundle]
+        numbers, flips = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
         try:
-            images = self._reader.read(numbers, request.res)
+            images = self._reader.read(numbers, bundle[0].res)
         except (CelebAHQError, OSError) as error:
             raise DataError(f"{self._reader.path}: {error}") from None
         images[flips] = images[flips][..., ::-1]
-        labels = np.zeros(0, np.int64) if self._labels is None else self._labels[numbers]
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        shape = len(bundle), bundle[0].count
+        labels = np.zeros((shape[0], 0), np.int64)
+        if self._labels is not None:
+            labels = self._labels[numbers].reshape(*shape, *self._labels.shape[1:])
+        return torch.from_numpy(images.reshape(*shape, *images.shape[1:])), torch.from_numpy(labels)
 
     def numbers(self, nimg: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Image numbers at positions nimg .. nimg + count - 1, and which of them are mirrored."""
@@ -150,12 +159,20 @@ def requests(config: Config, position: Position, world: World) -> Iterator[Reque
             yield Request(nimg=nimg + world.rank * share, res=iteration.stage.res, count=share)
 
 
-class _Sampler(torch.utils.data.Sampler[Request]):
+def bundles(wanted: Iterator[Request]) -> Iterator[tuple[Request, ...]]:
+    """Neighbouring requests of one resolution and count, together; see BUNDLE_BYTES."""
+    for (res, count), alike in groupby(wanted, key=lambda request: (request.res, request.count)):
+        size = min(max(BUNDLE_BYTES // (3 * res * res * count), 1), BUNDLE_BATCHES)
+        while bundle := tuple(islice(alike, size)):
+            yield bundle
+
+
+class _Sampler(torch.utils.data.Sampler[tuple[Request, ...]]):
     def __init__(self, config: Config, position: Position, world: World) -> None:
         self._arguments = config, position, world
 
-    def __iter__(self) -> Iterator[Request]:
-        return requests(*self._arguments)
+    def __iter__(self) -> Iterator[tuple[Request, ...]]:
+        return bundles(requests(*self._arguments))
 
 
 def open_batches(path: Path, config: Config, position: Position, world: World) -> Iterator[tuple[Tensor, Tensor]]:
@@ -171,7 +188,13 @@ def open_batches(path: Path, config: Config, position: Position, world: World) -
         multiprocessing_context="forkserver" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    return unbundled(iter(loader))
+
+
+def unbundled(loaded: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of bundles, one by one."""
+    for images, labels in loaded:
+        yield from zip(images, labels, strict=True)
 
 
 def to_device(images: Tensor, device: torch.device, fade: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_a_share_has_the_labels_of_its_images(tiny: Config, tmp_path: Path) -> N
 
     def labels_of(world: World) -> list[torch.Tensor]:
         wanted = requests(config, Position(), world)
-        return [batches[next(wanted)][1] for _ in range(5)]
+        return list(batches[tuple(islice(wanted, 5))][1])
 
     whole = labels_of(World(rank=0, size=1))
     shares = [labels_of(World(rank=rank, size=2)) for rank in range(2)]
