@@ -49,7 +49,7 @@ def write_results(name: str, results: dict[str, Any]) -> Path:
     path = folder / f"{name}.json"
     record = {
         "benchmark": name,
-        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join([f"python -m benchmarks.{name}", *map(without_folders, sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": {
             "processor": _processor(),
@@ -65,6 +65,14 @@ def write_results(name: str, results: dict[str, Any]) -> Path:
     partial.write_text(json.dumps(record, indent=2) + "\n")
     partial.replace(path)
     return path
+
+
+def without_folders(argument: str) -> str:
+    """An argument of a command without the folders of a path in it, which say nothing to others."""
+    option, sign, value = argument.partition("=")
+    if sign and option.startswith("--"):
+        return f"{option}={without_folders(value)}"
+    return Path(argument).name if "/" in argument else argument
 
 
 def results_folder() -> Path:

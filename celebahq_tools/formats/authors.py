@@ -11,6 +11,7 @@ from celebahq_tools.errors import FormatError, PictureError, SourceError
 from celebahq_tools.formats.arrays import to_rgb
 from celebahq_tools.formats.collection import Collection, Columns, digest_of, file_digest, numbered, repeated
 from celebahq_tools.formats.labels import vector_columns
+from celebahq_tools.formats.levels import ReadLevel, level_notes
 from celebahq_tools.formats.tfrecord import parse_example, read_record, scan
 from celebahq_tools.names import one_line, printable
 from celebahq_tools.store import PyramidReader
@@ -82,7 +83,33 @@ def open_tfrecords(path: Path, res: int | None = None, *, unshuffle: bool = Fals
         natural_res=res,
         lossless=True,
         columns=_reordered(columns, order),
+        notes=_record_notes(path, files, offsets) if res == max(files) else (),
     )
+
+
+def _record_notes(path: Path, files: dict[int, str], offsets: NDArray[np.int64]) -> tuple[str, ...]:
+    """What is to be said of the coarser levels beside the finest one, whose records are at `offsets`."""
+
+    def reader_of(res: int, places: NDArray[np.int64]) -> ReadLevel:
+        images = RecordImages(path, res)
+        return lambda number: images.image(files[res], int(places[number])).transpose(2, 0, 1)
+
+    finest, *others = sorted(files, reverse=True)
+    coarser: dict[int, ReadLevel] = {}
+    notes = []
+    for res in others:
+        try:
+            places = np.fromiter(scan(path / files[res]), np.int64)
+        except FormatError as error:
+            notes.append(f"its level {res}x{res} is derived anew: {error}")
+            continue
+        if len(places) == len(offsets):
+            coarser[res] = reader_of(res, places)
+        else:
+            notes.append(
+                f"{files[res]} has {len(places):,} images, {files[finest]} {len(offsets):,}: it is derived anew"
+            )
+    return (*notes, *level_notes(len(offsets), reader_of(finest, offsets), coarser))
 
 
 def _level_files(path: Path) -> dict[int, str]:
@@ -176,4 +203,16 @@ def open_hdf5(path: Path, res: int | None = None) -> Collection:
         natural_res=res,
         lossless=True,
         columns=columns,
+        notes=() if reader.has_index or res != reader.resolution else _hdf5_notes(reader),
     )
+
+
+def _hdf5_notes(reader: PyramidReader) -> tuple[str, ...]:
+    """What is to be said of the coarser levels of a file that another program wrote."""
+
+    def reader_of(res: int) -> ReadLevel:
+        images = PyramidImages(reader, res)
+        return lambda number: images.image("", number).transpose(2, 0, 1)
+
+    finest, *others = sorted(reader.levels, reverse=True)
+    return level_notes(len(reader), reader_of(finest), {res: reader_of(res) for res in others})

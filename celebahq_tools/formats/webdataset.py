@@ -23,6 +23,8 @@ from celebahq_tools.sources import PICTURE_SUFFIXES
 LABEL_ENDINGS = ("cls", "txt", "json")
 LABEL_KEYS = ("label", "cls", "class")
 MAX_LABEL_BYTES = 1 << 20
+PACKED_HEADS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+PACKED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 Label = str | int | float | list[float] | None
 
 
@@ -60,10 +62,13 @@ class _Found:
 
 def open_webdataset(path: Path) -> Collection:
     """A tar, or a folder of tars, in the order of their names. Raises SourceError."""
+    tars = [path]
     if path.is_dir():
-        tars = sorted(item for item in path.iterdir() if item.suffix == ".tar")
-    else:
-        tars = [path]
+        items = sorted(path.iterdir())
+        tars = [item for item in items if item.suffix == ".tar"]
+        packed = next((item for item in items if item.name.lower().endswith(PACKED_ENDINGS)), None)
+        if packed is not None:
+            raise SourceError(_packed_message(packed, _packing(packed) or "gzip"))
     if not tars:
         raise SourceError(f"{path}: expected .tar files, found none")
     found = _Found()
@@ -87,7 +92,27 @@ def open_webdataset(path: Path) -> Collection:
     )
 
 
+def _packing(path: Path) -> str | None:
+    """The program that packed a file, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(max(map(len, PACKED_HEADS)))
+    except OSError:
+        return None
+    return next((program for magic, program in PACKED_HEADS.items() if head.startswith(magic)), None)
+
+
+def _packed_message(path: Path, program: str) -> str:
+    return (
+        f"{path}: a compressed tar cannot be read in place, since a picture in it can only be reached through all "
+        f"before it; unpack it with `{program} -d -k {path}` and give the .tar"
+    )
+
+
 def _scan(path: Path, found: _Found) -> None:
+    program = _packing(path)
+    if program is not None:
+        raise SourceError(_packed_message(path, program))
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
@@ -98,7 +123,7 @@ def _scan(path: Path, found: _Found) -> None:
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file") from None
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
-        raise SourceError(f"{path}: no plain tar, or damaged ({one_line(error)}); unpack .tar.gz with gunzip") from None
+        raise SourceError(f"{path}: no plain tar, or damaged ({one_line(error)}); get it again") from None
 
 
 def _add(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, found: _Found) -> None:

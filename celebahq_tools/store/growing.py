@@ -100,7 +100,7 @@ class GrowingFiles:
             os.fsync(file)
             partial.replace(final)
             sync_folder(final.parent)
-        self._journal_path.unlink()
+        self._journal_path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the files and the journal."""

@@ -7,9 +7,13 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from celebahq_tools.cli import main
 from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.errors import CelebAHQError, SourceError
 from celebahq_tools.formats.arrays import open_numpy
@@ -20,6 +24,7 @@ from celebahq_tools.formats.job import collection_job
 from celebahq_tools.formats.mnist import open_mnist, open_mnist_rgb
 from celebahq_tools.formats.tfrecord import example_of, framed, parse_example
 from celebahq_tools.pipeline.build import build_pyramid
+from celebahq_tools.pyramid import build_levels
 from celebahq_tools.store import PyramidReader
 
 COUNT = 7
@@ -195,6 +200,75 @@ def test_the_authors_tfrecords(tmp_path: Path, pixels: np.ndarray) -> None:
     assert straight.labels.tolist() == list(range(COUNT))
     assert shuffled.labels is not None
     assert shuffled.labels.tolist() == order.tolist()
+
+
+def test_coarser_levels_that_are_not_derived_are_told(
+    make_authors_file: Callable[..., tuple[Path, np.ndarray]], tmp_path: Path
+) -> None:
+    path, images = make_authors_file(count=20, res=16)
+    assert open_hdf5(path).notes == ()
+    with h5py.File(path, "r+") as file:
+        file["data8x8"][0, 0, 0, 0] ^= 4
+        file["data8x8"][19] = 255 - file["data8x8"][19]
+    (note,) = open_hdf5(path).notes
+    assert note.startswith("its level 8x8 is not what its finest level gives (in 2 of 16 images looked at, by up to ")
+    assert note.endswith("of 255): the pyramid has the derived one; --res 8 takes the stored one as the finest")
+    assert open_hdf5(path, 8).notes == ()
+    reader = made(open_hdf5(path), tmp_path / "o.h5")
+    np.testing.assert_array_equal(reader.read(slice(None), 8), build_levels(images)[8])
+
+
+def test_coarser_tfrecords_that_are_not_derived_are_told(tmp_path: Path, pixels: np.ndarray) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+
+    def store(res: int, images: np.ndarray) -> None:
+        records = b"".join(framed(example_of((3, res, res), image.tobytes())) for image in images)
+        (folder / f"set-r{res.bit_length() - 1:02d}.tfrecords").write_bytes(records)
+
+    levels = build_levels(pixels)
+    for res, images in levels.items():
+        store(res, images)
+    assert open_tfrecords(folder).notes == open_tfrecords(folder, unshuffle=True).notes == ()
+    store(16, levels[16][::-1])
+    store(8, levels[8][:-1])
+    store(4, np.zeros_like(levels[8]))
+    notes = open_tfrecords(folder).notes
+    assert len(notes) == 3
+    told = " ".join(notes)
+    assert "set-r03.tfrecords has 6 images, set-r05.tfrecords 7: it is derived anew" in told
+    assert "its level 16x16 is not what its finest level gives (in 6 of 7 images looked at" in told
+    assert "its level 4x4 cannot be read and is derived anew: " in told
+    (folder / "set-r02.tfrecords").write_bytes(b"rubbish")
+    assert any(note.startswith("its level 4x4 is derived anew: ") for note in open_tfrecords(folder).notes)
+    reader = made(open_tfrecords(folder), tmp_path / "o.h5")
+    np.testing.assert_array_equal(reader.read(slice(None), 4), levels[4])
+
+
+def test_an_import_on_a_cluster_is_the_same(tmp_path: Path, pixels: np.ndarray) -> None:
+    pytest.importorskip("distributed")
+    from distributed import LocalCluster
+
+    np.save(tmp_path / "a.npy", pixels)
+    (tmp_path / "p").mkdir()
+    for k in range(COUNT):
+        Image.fromarray(pixels[k].transpose(1, 2, 0)).save(tmp_path / "p" / f"{k}.png")
+    (tmp_path / "p" / "3.png").write_bytes(b"<html>not found</html>")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, local_directory=str(tmp_path / "d")
+    ) as cluster:
+        for kind, source in (("numpy", "a.npy"), ("images", "p")):
+            command = ["import", kind, str(tmp_path / source), "-q", "--out"]
+            far = CliRunner().invoke(
+                main, [*command, str(tmp_path / f"{kind}-far.h5"), "--dask", cluster.scheduler_address]
+            )
+            near = CliRunner().invoke(main, [*command, str(tmp_path / f"{kind}-near.h5")])
+            assert (near.exit_code, far.exit_code) == (0, 0), far.output
+            assert (tmp_path / f"{kind}-far.h5").read_bytes() == (tmp_path / f"{kind}-near.h5").read_bytes()
+    rejects = [(tmp_path / f"images-{name}.rejects.jsonl").read_text() for name in ("far", "near")]
+    assert rejects[0] == rejects[1]
+    assert '"key": "3.png"' in rejects[0]
+    assert not list(tmp_path.glob("*.shards"))
 
 
 def openers(folder: Path, pixels: np.ndarray) -> dict[str, tuple[Path, Callable[[], Collection]]]:

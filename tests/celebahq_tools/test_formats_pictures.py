@@ -164,6 +164,26 @@ def test_links_in_tars_are_passed_over(tmp_path: Path, pixels: np.ndarray) -> No
     assert list(open_webdataset(path).keys) == ["e.tar/a"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "ending", "program"),
+    [("w:gz", ".tar.gz", "gzip"), ("w:gz", ".tgz", "gzip"), ("w:bz2", ".tar.bz2", "bzip2"), ("w:xz", ".tar.xz", "xz")],
+)
+def test_compressed_tars_are_refused_with_what_to_do(
+    tmp_path: Path, pixels: np.ndarray, mode: str, ending: str, program: str
+) -> None:
+    plain = tar_of(tmp_path / "a.tar", [("a.png", png(pixels[0]))])
+    (tmp_path / "set").mkdir()
+    packed = tmp_path / "set" / f"b{ending}"
+    with tarfile.open(packed, mode) as archive:  # type: ignore[call-overload]
+        archive.add(plain, "a.png")
+    disguised = tmp_path / "c.tar"
+    disguised.write_bytes(packed.read_bytes())
+    plain.rename(tmp_path / "set" / "a.tar")
+    for path, named in ((packed, packed), (tmp_path / "set", packed), (disguised, disguised)):
+        with pytest.raises(SourceError, match=f"unpack it with `{program} -d -k {named}` and give the .tar"):
+            open_webdataset(path)
+
+
 def test_svhn(tmp_path: Path, pixels: np.ndarray) -> None:
     from scipy.io import savemat
 

@@ -33,6 +33,16 @@ def test_regressions_are_ratios(runner: ModuleType, tmp_path: Path, better: str,
     assert shown in line
 
 
+def test_records_name_no_folders(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = importlib.import_module("benchmarks.record")
+    monkeypatch.setenv(made.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--images", "9", "--cifar", str(tmp_path / "c.zip"), f"--src={tmp_path}/set/", "-q"]
+    )
+    plain = json.loads(made.write_results("formats", {"images": 9}).read_text())
+    assert plain["command"] == "python -m benchmarks.formats --images 9 --cifar c.zip --src=set -q"
+
+
 def test_other_commands_are_not_compared(runner: ModuleType, tmp_path: Path) -> None:
     before = record(tmp_path / "before.json", "other", 4, "higher")
     lines = runner.table(record(tmp_path / "now.json", "c", 2, "higher"), before)
