@@ -25,7 +25,7 @@ class DegradeConfig:
     bicubic        probability that the picture was shrunk bicubically rather than by another kernel (sr4, joint)
     """
 
-    quality: tuple[int, int] = (10, 95)
+    quality: tuple[int, int] = (5, 95)
     jpeg: float = 0.9
     chroma_full: float = 0.2
     twice: float = 0.15
