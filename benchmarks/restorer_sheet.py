@@ -22,7 +22,7 @@ from celebahq_tools.sheet import Caption, contact_sheet
 
 EDGE = 256
 SCALE = 4
-FACE_MARGIN = 2.2
+FACE_MARGIN = 3.0
 """Side of a face's square, in widths of its landmarks."""
 
 
