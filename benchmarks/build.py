@@ -130,7 +130,9 @@ def restoration(folder: Path, images: int, res: int) -> dict[str, Any]:
     """Recipe `paper` with realesrgan beside `plain` on the same few images, 1 job."""
     source = make_source(folder / "few", images)
     plain = timed_build(source, folder / "o.h5", "--recipe", "plain", "--res", str(res))[0]
-    paper, own, _ = timed_build(source, folder / "o.h5", "--recipe", "paper", "--res", str(res))
+    paper, own, _ = timed_build(
+        source, folder / "o.h5", "--recipe", "paper", "--restorer", "realesrgan", "--res", str(res)
+    )
     print(f"paper (realesrgan), {images} images at {res}²: {paper / images:.1f} s an image and core, {own:.2f} GiB;")
     print(f"  {paper / plain:.0f} times plain")
     return {"restore_images": images, "seconds_paper": paper, "seconds_plain_few": plain, "peak_paper_gib": own}

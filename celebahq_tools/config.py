@@ -19,6 +19,7 @@ FitOption = Literal["crop", "pad", "refuse"]
 
 MAX_RES = 4096
 MIN_RES = 4
+MAX_LEVEL = 255
 DEFAULT_MIN_FACE_PX = 24
 SAMPLES_PER_SIDE = 4
 """The paper samples the crop at 4096² before the box filter takes it to 1024²: four samples a side and pixel."""
@@ -36,6 +37,7 @@ class BuildConfig:
     faces        which faces of a photograph become items
     min_face_px  smallest side in source pixels of a crop that is taken
     fit          what happens to pictures that are not square (recipe `images`)
+    max_drift    largest low-pass difference, in levels, that restoring may make to a picture (recipe `paper`)
     restorer     the network run before the crop (recipe `paper`)
     ids          only these files, keys or (recipe `official`) idx numbers
     limit        at most this many files of the source, in its order
@@ -47,6 +49,7 @@ class BuildConfig:
     faces: FacesOption = "largest"
     min_face_px: int = DEFAULT_MIN_FACE_PX
     fit: FitOption = "refuse"
+    max_drift: float | None = None
     restorer: RestorerConfig = NO_RESTORER
     ids: tuple[str, ...] | None = None
     limit: int | None = None
@@ -59,6 +62,8 @@ class BuildConfig:
         for name, value in (("--keep", self.keep), ("--limit", self.limit), ("--min-face", self.min_face_px)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value}: expected at least 1")
+        if self.max_drift is not None and not 0 < self.max_drift <= MAX_LEVEL:
+            raise UsageError(f"--max-drift {self.max_drift:g}: expected levels above 0, at most {MAX_LEVEL}")
 
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON values, stable in order, free of paths of this machine."""

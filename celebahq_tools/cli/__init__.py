@@ -10,8 +10,10 @@ from celebahq_tools.cli.identify_cmd import identify_cmd
 from celebahq_tools.cli.import_cmd import import_cmd
 from celebahq_tools.cli.info_cmd import info_cmd
 from celebahq_tools.cli.repack_cmd import repack_cmd
+from celebahq_tools.cli.restore_cmd import restore_cmd
 from celebahq_tools.cli.sets_cmd import compare_cmd, dedup_cmd, split_cmd
 from celebahq_tools.cli.sheet_cmd import sheet_cmd
+from celebahq_tools.cli.train_restorer_cmd import train_restorer_cmd
 from celebahq_tools.cli.verify_cmd import verify_cmd
 from celebahq_tools.cli.view_cmd import view_cmd
 from celebahq_tools.cli.weights_cmd import weights_cmd
@@ -38,5 +40,7 @@ for command in (
     weights_cmd,
     doctor_cmd,
     identify_cmd,
+    restore_cmd,
+    train_restorer_cmd,
 ):
     main.add_command(command)

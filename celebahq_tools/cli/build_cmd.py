@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from celebahq_tools.pipeline.job import Job
     from celebahq_tools.sources import Source
 
+DEFAULT_RESTORER = "realesrgan"
+
 
 @click.command("build")
 @click.option(
@@ -44,10 +46,21 @@ if TYPE_CHECKING:
 @click.option("--min-face", type=int, help="Smallest side of a crop in source pixels.  [default: 24]")
 @click.option(
     "--restorer",
-    type=click.Choice(["none", "realesrgan"]),
-    help="Network of the recipe paper.  [default: realesrgan]",
+    metavar="ours|realesrgan|none|PATH",
+    help="Network of the recipe paper; a PATH of weights is read by spandrel unless train-restorer made it.  "
+    "[default: realesrgan]",
+)
+@click.option(
+    "--restorer-task",
+    type=click.Choice(["jpeg", "sr4", "joint"]),
+    help="Which of our networks: remove artifacts, enlarge, or both.  [default: jpeg]",
 )
 @click.option("--restorer-weights", type=click.Path(path_type=Path), help="Its weights, instead of the cached ones.")
+@click.option(
+    "--max-drift",
+    type=float,
+    help="Reject pictures whose coarse detail the restorer moves by more levels.",
+)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option("--landmarks-model", type=click.Path(path_type=Path), help="dlib's 68-point model file.")
 @run_flags
@@ -62,7 +75,9 @@ def build_cmd(
     faces: str,
     min_face: int | None,
     restorer: str | None,
+    restorer_task: str | None,
     restorer_weights: Path | None,
+    max_drift: float | None,
     precision: str,
     landmarks_model: Path | None,
     ids: str | None,
@@ -99,9 +114,11 @@ def build_cmd(
             "ids": ids_of(ids),
             "limit": limit,
         }
+        if max_drift is not None:
+            values["max_drift"] = max_drift
         if min_face is not None:
             values["min_face_px"] = min_face
-        job = _job(source, recipe, values, restorer, restorer_weights, precision, options)
+        job = _job(source, recipe, values, restorer, restorer_task, restorer_weights, precision, options)
         run_job(job, options, out, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
@@ -110,24 +127,37 @@ def _job(
     recipe: str | None,
     values: dict[str, Any],
     restorer: str | None,
+    task: str | None,
     weights: Path | None,
     precision: str,
     options: "RunOptions",
 ) -> "Job":
     from celebahq_tools.config import BuildConfig, RecipeName
     from celebahq_tools.pipeline.job import default_recipe, face_job
-    from celebahq_tools.restore.base import PrecisionName, RestorerConfig, RestorerName
+    from celebahq_tools.restore.base import DEFAULT_TASK, PrecisionName, RestorerConfig, RestoreTask, named_restorer
 
+    name, path = named_restorer(restorer or DEFAULT_RESTORER)
+    if weights is not None and path is not None:
+        raise UsageError("--restorer-weights goes with a restorer's name: --restorer names a file already")
+    if task is not None and name != "ours":
+        raise UsageError(f"--restorer-task goes with --restorer ours, not {name}")
     config = RestorerConfig(
-        name=cast(RestorerName, restorer or "realesrgan"), weights=weights, precision=cast(PrecisionName, precision)
+        name=name,
+        weights=weights or path,
+        task=cast(RestoreTask, task or DEFAULT_TASK),
+        precision=cast(PrecisionName, precision),
     )
     notes: tuple[str, ...] = ()
-    if recipe is None:
+    if recipe is None and restorer not in (None, "none"):
+        recipe = "paper"
+    elif recipe is None:
         recipe, note = default_recipe(config)
         notes = (note,)
     if recipe != "paper":
         if restorer not in (None, "none") or weights is not None:
             raise UsageError(f"--restorer goes with --recipe paper, not {recipe}")
+        if values.get("max_drift") is not None:
+            raise UsageError(f"--max-drift goes with --recipe paper, not {recipe}")
         config = RestorerConfig(name="none")
     build = BuildConfig(recipe=cast(RecipeName, recipe), restorer=config, **values)
     if recipe == "official":

@@ -148,6 +148,12 @@ def _summary_text(summary: "BuildSummary") -> str:
         lines.append(
             f"The restorer computed {summary.restored_share:.0%} of the pictures' pixels, what the crops need."
         )
+    if summary.drift is not None:
+        mean, largest = summary.drift
+        drift_file = summary.out.with_name(f"{summary.out.stem}.drift.jsonl")
+        lines.append(
+            f"Restoring moved coarse detail by {mean:.2f} levels on average, {largest:.2f} at most: {drift_file}"
+        )
     if summary.left_out:
         lines.append(f"Left out by --keep: {summary.left_out} accepted images.")
     if summary.rejects:

@@ -14,6 +14,7 @@ import numpy as np
 from celebahq_tools.config import RunOptions
 from celebahq_tools.errors import CelebAHQError, UsageError
 from celebahq_tools.pipeline.candidates import Candidate, Reject, plan_digest, select
+from celebahq_tools.pipeline.drift_report import read_drift_report, write_drift_report
 from celebahq_tools.pipeline.job import Job
 from celebahq_tools.pipeline.journal import write_lines
 from celebahq_tools.pipeline.lock import output_lock
@@ -45,6 +46,7 @@ class BuildSummary:
 
     already_complete  the output was there, made by the same command
     left_out          accepted items that `keep` did not choose
+    drift             (mean, largest) low-pass difference the restorer made, levels of 255, or None
     restored_share    mean part of a picture's pixels that the restorer had to compute, or None
     notes             what a user should know of the source
     """
@@ -55,6 +57,7 @@ class BuildSummary:
     rejects: tuple[Reject, ...]
     left_out: int
     restored_share: float | None
+    drift: tuple[float, float] | None
     fingerprint: str
     wall_sec: float
     already_complete: bool
@@ -106,11 +109,12 @@ def _fill(job: Job, options: RunOptions, paths: BuildPaths, progress: StageProgr
             _clean_up(paths)
             raise CelebAHQError(_nothing_accepted(job, plan.rejects, paths))
         prepare_partial(job, plan.chosen, paths, plan.digest)
-        late = render(job.spec, plan.chosen, options, paths, plan.digest, progress)
+        late = render(job.spec, plan.chosen, options, paths, plan.digest, job.digest, progress)
         if late:
             append_late_rejects(late, paths, job.digest)
             continue
         if _verified(paths, options, progress):
+            write_drift_report(paths, plan.chosen, job.digest)
             return plan
         damaged += 1
         if damaged == MAX_ATTEMPTS:
@@ -194,12 +198,13 @@ def _read_rejects(paths: BuildPaths) -> tuple[Reject, ...]:
 def _forget(paths: BuildPaths) -> None:
     paths.out.unlink(missing_ok=True)
     paths.rejects.unlink(missing_ok=True)
+    paths.drift.unlink(missing_ok=True)
     _clean_up(paths)
 
 
 def _clean_up(paths: BuildPaths) -> None:
     """Remove what only an unfinished build needs; the lock file goes last, by its holder."""
-    for path in (paths.plan, paths.partial, paths.donor):
+    for path in (paths.plan, paths.partial, paths.donor, paths.drift_journal):
         path.unlink(missing_ok=True)
     for stray in paths.partial.parent.glob(f"{glob.escape(paths.partial.name)}.*"):
         stray.unlink()
@@ -217,6 +222,7 @@ def _summary(
     already_complete: bool = False,
     shares: Sequence[float] = (),
 ) -> BuildSummary:
+    drifts = read_drift_report(paths)
     with PyramidReader(paths.out) as reader:
         return BuildSummary(
             out=paths.out,
@@ -225,6 +231,7 @@ def _summary(
             rejects=rejects,
             left_out=left_out,
             restored_share=float(np.mean(shares)) if shares else None,
+            drift=(float(np.mean(drifts)), max(drifts)) if drifts else None,
             fingerprint=reader.fingerprint(),
             wall_sec=time.monotonic() - started,
             already_complete=already_complete,

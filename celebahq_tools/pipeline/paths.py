@@ -10,7 +10,7 @@ OUTPUT_SUFFIXES = (".h5", ".hdf5")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildPaths:
-    """Where a build keeps its state; only `out` and `rejects` remain when it is done.
+    """Where a build keeps its state; only `out`, `rejects` and `drift` remain when it is done.
 
     out      the pyramid, appears when it is whole and verified
     partial  the pyramid being filled; a slot is finished when the index has its sha256
@@ -19,6 +19,8 @@ class BuildPaths:
     shards   folder of pieces rendered by the workers of a cluster
     lock     held by the one process that builds `out`
     rejects  every rejected picture with its reason
+    drift    how far the restorer moved each image
+    drift_journal  the same, while the build lasts
     """
 
     out: Path
@@ -28,6 +30,8 @@ class BuildPaths:
     shards: Path
     lock: Path
     rejects: Path
+    drift: Path
+    drift_journal: Path
 
     @classmethod
     def beside(cls, out: Path) -> "BuildPaths":
@@ -46,4 +50,6 @@ class BuildPaths:
             shards=out.with_name(f"{out.stem}.shards"),
             lock=out.with_name(f"{out.stem}.lock"),
             rejects=out.with_name(f"{out.stem}.rejects.jsonl"),
+            drift=out.with_name(f"{out.stem}.drift.jsonl"),
+            drift_journal=out.with_name(f"{out.stem}.drift.journal"),
         )

@@ -14,10 +14,11 @@ from celebahq_tools.errors import PictureError
 from celebahq_tools.faces import Face, FaceFinder
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
-from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
+from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec, Rendered
 from celebahq_tools.quality import quality_score
 from celebahq_tools.records import Record
 from celebahq_tools.restore import Restorer, configure_worker_threads, open_restorer, restored_share
+from celebahq_tools.restore.drift import drift
 
 Pixels = NDArray[np.uint8]
 Quad = NDArray[np.float64]
@@ -56,9 +57,9 @@ class FaceRecipe:
             return big_enough
         return [self._scored(item, pixels) for item in big_enough]
 
-    def render(self, candidate: Candidate) -> Pixels:
-        """Restore what the crop will look at, then crop: (3, res, res) uint8."""
-        return self._crop(self._decode(candidate.file), _quad(candidate))
+    def render(self, candidate: Candidate) -> Rendered:
+        """Restore what the crop will look at, then crop. PictureError `drift` beyond the largest that is allowed."""
+        return self._crop(self._decode(candidate.file), _quad(candidate), candidate.file)
 
     def _decode(self, file: str) -> Pixels:
         # CelebA's landmarks were taken on the pixels as stored.
@@ -100,25 +101,35 @@ class FaceRecipe:
         )
 
     def _scored(self, candidate: Candidate, pixels: Pixels) -> Candidate:
-        return dataclasses.replace(candidate, quality=quality_score(self._crop(pixels, _quad(candidate))))
+        return dataclasses.replace(
+            candidate, quality=quality_score(self._crop(pixels, _quad(candidate), candidate.file).pixels)
+        )
 
     def _restored_share(self, pixels: Pixels, quad: Quad) -> float | None:
         """Part of the whole picture's pixels that the restorer has to look at."""
-        if self._restorer is None or self._restorer.scale == 1:
+        if self._restorer is None or self._restorer.name == "none":
             return None
         height, width = pixels.shape[:2]
         factor = limit_factor(quad, self._max_side(self._restorer))
         context = math.ceil(self._restorer.context / factor)
         return restored_share((height, width), needed_box(quad, (height, width)), context) * factor**2
 
-    def _crop(self, pixels: Pixels, quad: Quad) -> Pixels:
+    def _crop(self, pixels: Pixels, quad: Quad, file: str) -> Rendered:
         res = self._config.res
-        if self._restorer is None or self._restorer.scale == 1:
-            return extract_crop(pixels, quad, res)
+        if self._restorer is None or self._restorer.name == "none":
+            return Rendered(extract_crop(pixels, quad, res))
         pixels, quad = limit_crop(pixels, quad, self._max_side(self._restorer))
         box = needed_box(quad, (pixels.shape[0], pixels.shape[1]))
         restored = self._restorer.restore(pixels, box)
-        return extract_crop(restored, scale_quad(quad - box[:2], self._restorer.scale), res)
+        x0, y0, x1, y1 = box
+        moved = drift(pixels[y0:y1, x0:x1], restored)
+        if self._config.max_drift is not None and moved > self._config.max_drift:
+            raise PictureError(
+                "drift",
+                f"{printable(file)}: restoring moved its coarse detail by {moved:.2f} levels, more than "
+                f"{self._config.max_drift:g} (--max-drift)",
+            )
+        return Rendered(extract_crop(restored, scale_quad(quad - box[:2], self._restorer.scale), res), moved)
 
     def _max_side(self, restorer: Restorer) -> float:
         return SAMPLES_PER_SIDE * self._config.res / restorer.scale

@@ -10,7 +10,7 @@ from celebahq_tools.config import FitOption
 from celebahq_tools.errors import PictureError
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.candidates import Candidate
-from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
+from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec, Rendered
 from celebahq_tools.quality import quality_score
 
 
@@ -25,13 +25,13 @@ class ImagesRecipe:
     def survey(self, task: FileTask) -> list[Candidate]:
         """The image with its quality; asked for only when the best are to be selected."""
         assert task.entry is not None
-        return [dataclasses.replace(task.entry, quality=quality_score(self.render(task.entry)))]
+        return [dataclasses.replace(task.entry, quality=quality_score(self.render(task.entry).pixels))]
 
-    def render(self, candidate: Candidate) -> NDArray[np.uint8]:
+    def render(self, candidate: Candidate) -> Rendered:
         """The picture, made square and brought to (3, res, res)."""
         pixels = self._images.image(candidate.file, candidate.position or 0)
         square = fit_square(pixels, self._config.fit, name=candidate.key)
-        return resize_square(square, self._config.res)
+        return Rendered(resize_square(square, self._config.res))
 
 
 def fit_square(pixels: NDArray[np.uint8], fit: FitOption, *, name: str) -> NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 """The official images: CelebA's pictures and the published deltas, each proven by both of its checksums."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from celebahq_tools.align import paper_quad
 from celebahq_tools.deltas import DeltaReader
@@ -9,7 +8,7 @@ from celebahq_tools.errors import PictureError
 from celebahq_tools.legacy.plan import CROP_RES
 from celebahq_tools.official import rebuild_official
 from celebahq_tools.pipeline.candidates import Candidate, Point
-from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
+from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec, Rendered
 from celebahq_tools.pyramid import build_levels
 from celebahq_tools.records import Landmarks
 
@@ -43,7 +42,7 @@ class OfficialRecipe:
             )
         ]
 
-    def render(self, candidate: Candidate) -> NDArray[np.uint8]:
+    def render(self, candidate: Candidate) -> Rendered:
         """Rebuild at 1024², check, and give the level that is asked for: (3, res, res) uint8."""
         row = candidate.official
         assert row is not None
@@ -51,8 +50,8 @@ class OfficialRecipe:
         landmarks = np.array(candidate.landmarks, np.float32)
         image = rebuild_official(jpeg, candidate.file, landmarks, self._deltas.token(row.idx), row)
         if self._res == CROP_RES:
-            return image
-        return build_levels(image)[self._res]
+            return Rendered(image)
+        return Rendered(build_levels(image)[self._res])
 
 
 def _quad(landmarks: Landmarks) -> tuple[Point, ...] | None:

@@ -6,7 +6,7 @@ A recipe is opened once per process from a `RecipeSpec`, plain values that trave
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +58,21 @@ class FileTask:
     entry: Candidate | None = None
 
 
+class Rendered(NamedTuple):
+    """One image, (3, res, res) uint8, and how far the restorer moved it, in levels; None without a restorer."""
+
+    pixels: NDArray[np.uint8]
+    drift: float | None = None
+
+
 class Recipe(Protocol):
     """The two things that can be asked of a file. Both raise PictureError for a picture that cannot be used."""
 
     def survey(self, task: FileTask) -> list[Candidate]:
         """The items in the file, at least one; their quality is set when the build makes a selection."""
 
-    def render(self, candidate: Candidate) -> NDArray[np.uint8]:
-        """The (3, res, res) uint8 image of one item."""
+    def render(self, candidate: Candidate) -> Rendered:
+        """The image of one item."""
 
 
 @functools.lru_cache(maxsize=1)

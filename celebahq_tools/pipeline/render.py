@@ -8,6 +8,7 @@ from pathlib import Path
 from celebahq_tools.config import RunOptions
 from celebahq_tools.errors import DiskSpaceError
 from celebahq_tools.pipeline.candidates import Candidate, Reject
+from celebahq_tools.pipeline.drift_report import drift_log
 from celebahq_tools.pipeline.paths import BuildPaths
 from celebahq_tools.pipeline.recipes import RecipeSpec
 from celebahq_tools.pipeline.shards import Shard, join_shard, render_shard, shard_plan
@@ -26,9 +27,10 @@ def render(
     options: RunOptions,
     paths: BuildPaths,
     plan: str,
+    digest: str,
     progress: StageProgress,
 ) -> list[Reject]:
-    """Render the items whose slots are empty; `plan` is the digest of `chosen`.
+    """Render the items whose slots are empty; `plan` is the digest of `chosen`, `digest` that of the job.
 
     Returns those that could not be rendered (late rejects).
 
@@ -45,10 +47,11 @@ def render(
             shards = shard_plan(work, len(chosen), spec.config.res, paths.shards, plan)
             results = _on_cluster(spec, writer, shards, options, paths)
         rejects: list[Reject] = []
-        with synced_in_background(paths.partial):
+        with synced_in_background(paths.partial), drift_log(paths, digest) as log:
             for result in results:
                 done += 1
                 progress(RENDER, done, len(chosen))
+                log.add(result)
                 if result.reject is not None:
                     rejects.append(result.reject)
                     refuse_if_strict([result.reject], options)

@@ -144,5 +144,6 @@ def _filled(line: Line) -> Filled:
         key=line["key"],
         sha256=line["sha256"],
         quality=line["quality"],
+        drift=line.get("drift"),
         reject=None if reject is None else Reject(**reject),
     )

@@ -37,12 +37,17 @@ class Surveyed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filled:
-    """A slot that holds its pixels, or why it does not. sha256 is over the finest level's CHW bytes."""
+    """A slot that holds its pixels, or why it does not.
+
+    sha256  over the finest level's CHW bytes
+    drift   how far the restorer moved the picture, in levels
+    """
 
     slot: int
     key: str
     sha256: str = ""
     quality: float | None = None
+    drift: float | None = None
     reject: Reject | None = None
 
 
@@ -98,15 +103,16 @@ def render_item(
     `scored`: an image whose quality is not known yet gets its score.
     """
     try:
-        image = np.ascontiguousarray(recipe.render(candidate))
+        rendered = recipe.render(candidate)
     except (PictureError, OSError) as error:
         reject = reject_of(error, candidate.key, candidate.file)
         return Filled(slot=slot, key=candidate.key, reject=reject), None
+    image = np.ascontiguousarray(rendered.pixels)
     quality = candidate.quality
     if quality is None and scored:
         quality = quality_score(image)
     sha256 = hashlib.sha256(image.data).hexdigest()
-    return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality), image
+    return Filled(slot=slot, key=candidate.key, sha256=sha256, quality=quality, drift=rendered.drift), image
 
 
 def reject_of(error: PictureError | OSError, key: str, file: str) -> Reject:

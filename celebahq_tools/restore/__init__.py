@@ -7,6 +7,7 @@ from celebahq_tools.restore.base import (
     Restorer,
     RestorerConfig,
     RestorerStamp,
+    named_restorer,
     restored_share,
     widened_box,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "RestorerConfig",
     "RestorerStamp",
     "configure_worker_threads",
+    "named_restorer",
     "open_restorer",
     "restored_share",
     "settled_config",
@@ -34,6 +36,14 @@ def open_restorer(config: RestorerConfig) -> Restorer:
         from celebahq_tools.restore.plain import PlainRestorer
 
         return PlainRestorer()
+    if config.name == "ours":
+        from celebahq_tools.restore.ours import OursRestorer
+
+        return OursRestorer(config)
+    if config.name == "spandrel":
+        from celebahq_tools.restore.foreign import SpandrelRestorer
+
+        return SpandrelRestorer(config)
     from celebahq_tools.restore.realesrgan import RealESRGANRestorer
 
     return RealESRGANRestorer(config)
@@ -49,6 +59,8 @@ def settled_config(config: RestorerConfig) -> RestorerConfig:
     from celebahq_tools.restore.precision import resolve_device, resolve_precision
 
     device = resolve_device(config.device)
+    if config.name == "spandrel" and config.precision == "auto":
+        return replace(config, device=device, precision="fp32")
     return replace(config, device=device, precision=resolve_precision(config.precision, device))
 
 

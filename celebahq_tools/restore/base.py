@@ -11,25 +11,32 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from celebahq_tools.errors import UsageError
+from celebahq_tools.errors import FormatError, UsageError
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-RestorerName = Literal["none", "realesrgan"]
+RestorerName = Literal["none", "ours", "realesrgan", "spandrel"]
+RestoreTask = Literal["jpeg", "sr4", "joint"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 
+NAMED_RESTORERS: tuple[RestorerName, ...] = ("ours", "realesrgan", "none")
 DEFAULT_TILE = 768
+DEFAULT_TASK: RestoreTask = "jpeg"
 MIN_TILE = 16
+MAX_HEADER_READ = (1 << 20) + 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestorerConfig:
     """Which restorer to open, and how it computes.
 
-    name       'none' copies; 'realesrgan' is Real-ESRGAN x4plus
-    weights    a file to use instead of the one in the cache: `.pth`, or one of an ncnn pair `.param` / `.bin`
+    name       'none' copies; 'ours' are the networks that ship with the package; 'realesrgan' is Real-ESRGAN x4plus;
+               'spandrel' is any network that the package of that name reads from `weights`
+    weights    a file to use instead of the shipped or cached one: for 'ours' a `.safetensors` of `train-restorer`, for
+               'realesrgan' a `.pth`, or one of an ncnn pair `.param` / `.bin`
+    task       which of our networks: 'jpeg' removes artifacts, 'sr4' enlarges, 'joint' does both
     precision  'auto' takes bf16 where matrix hardware for it was found, else fp32; the stamp says which it was
     tile       longest edge, in pixels of the picture, that is restored in one piece; bounds the memory
     device     'cpu', 'cuda', or 'auto' for CUDA when there is any
@@ -37,6 +44,7 @@ class RestorerConfig:
 
     name: RestorerName = "none"
     weights: Path | None = None
+    task: RestoreTask = DEFAULT_TASK
     precision: PrecisionName = "auto"
     tile: int = DEFAULT_TILE
     device: DeviceName = "cpu"
@@ -44,6 +52,7 @@ class RestorerConfig:
     def __post_init__(self) -> None:
         for field, value, allowed in (
             ("name", self.name, get_args(RestorerName)),
+            ("task", self.task, get_args(RestoreTask)),
             ("precision", self.precision, get_args(PrecisionName)),
             ("device", self.device, get_args(DeviceName)),
         ):
@@ -126,3 +135,31 @@ def restored_share(shape: tuple[int, ...], box: Box, context: int) -> float:
     height, width = shape[:2]
     x0, y0, x1, y1 = widened_box(shape, box, context)
     return (x1 - x0) * (y1 - y0) / (width * height)
+
+
+def named_restorer(text: str) -> tuple[RestorerName, Path | None]:
+    """What `--restorer TEXT` means: the name of a restorer, or one that fits a file of weights, and that file.
+
+    Raises UsageError for a text that is neither.
+    """
+    for name in NAMED_RESTORERS:
+        if text == name:
+            return name, None
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"--restorer {text}: expected ours, realesrgan, none, or a file of weights")
+    if path.suffix == ".safetensors" and is_ours(path):
+        return "ours", path
+    return "spandrel", path
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a `.safetensors` file says in its header that it is one of our networks."""
+    from celebahq_tools.restore.header import OURS_KEY, read_metadata
+
+    with path.open("rb") as file:
+        head = file.read(MAX_HEADER_READ)
+    try:
+        return OURS_KEY in read_metadata(head, name=str(path))
+    except FormatError:
+        return False

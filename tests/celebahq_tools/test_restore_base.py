@@ -23,7 +23,7 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("name", "waifu", "restorer name 'waifu' is unknown: choose one of none, realesrgan"),
+        ("name", "waifu", "restorer name 'waifu' is unknown: choose one of none, ours, realesrgan, spandrel"),
         ("precision", "fp16", "restorer precision 'fp16' is unknown: choose one of auto, fp32, bf16"),
         ("device", "tpu", "restorer device 'tpu' is unknown: choose one of auto, cpu, cuda"),
         ("tile", 4, "restorer tile is 4 pixels: at least 16 are needed"),

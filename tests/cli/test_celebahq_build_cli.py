@@ -33,7 +33,7 @@ def test_the_sample_is_built_without_a_source(tmp_path: Path) -> None:
     assert "complete already" in again.stdout
 
 
-def test_without_a_restorer_the_recipe_is_plain_and_said_so(
+def test_the_recipe_follows_from_the_restorer_and_is_said(
     tmp_path: Path, make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELEBAHQ_CACHE", str(tmp_path / "cache"))
@@ -41,9 +41,11 @@ def test_without_a_restorer_the_recipe_is_plain_and_said_so(
     assert result.exit_code == 0, result.output
     assert "the recipe is plain, geometry only" in result.stderr
     assert "celebahq weights get realesrgan" in result.stderr
-    asked = run("build", "--src", make_celeba(1, name="b"), "--out", tmp_path / "t.h5", "--recipe", "paper")
-    assert asked.exit_code == 1
-    assert "celebahq weights get realesrgan" in asked.stderr
+    root = make_celeba(1, name="b")
+    for options in (["--recipe", "paper"], []):
+        asked = run("build", "--src", root, "--out", tmp_path / "t.h5", "--restorer", "realesrgan", *options)
+        assert asked.exit_code == 1
+        assert "celebahq weights get realesrgan" in asked.stderr
 
 
 def test_dry_run_estimates_and_writes_nothing(tmp_path: Path, make_celeba: MakeCelebA) -> None:

@@ -1,0 +1,48 @@
+"""The weights that come with the package, pinned by sha256. Nothing here imports torch."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+from celebahq_tools.errors import FormatError, MissingDependencyError, UsageError
+
+FOLDER = "models"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShippedModel:
+    """One file of weights: the task it is for, its name in the package, and the sha256 of its bytes."""
+
+    task: str
+    file: str
+    sha256: str
+
+
+SHIPPED: tuple[ShippedModel, ...] = ()
+
+
+def shipped_model(task: str) -> ShippedModel:
+    """The weights that ship for a task; UsageError when there are none."""
+    for model in SHIPPED:
+        if model.task == task:
+            return model
+    raise UsageError(
+        f"no weights for the task {task!r} ship with this package: train them with `celebahq train-restorer` "
+        "and give the file as --restorer PATH, or choose another restorer"
+    )
+
+
+def read_shipped(model: ShippedModel) -> bytes:
+    """The file's bytes. MissingDependencyError when it is not installed, FormatError when it is another."""
+    try:
+        data = (resources.files("celebahq_tools") / FOLDER / model.file).read_bytes()
+    except OSError:
+        raise MissingDependencyError(
+            f"{model.file} is missing from the installed package: install celebahq-tools again"
+        ) from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != model.sha256:
+        raise FormatError(
+            f"{model.file}: damaged: expected sha256 {model.sha256}, found {sha256}: install celebahq-tools again"
+        )
+    return data

@@ -1,0 +1,1 @@
+"""Training of our own restoration networks; nothing of it is needed to use them."""
