@@ -10,9 +10,10 @@ from scipy.stats import wasserstein_distance
 
 from metrics.errors import BatchError
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Moments, Projections, Side, sliced_distances, sorted_distance
+from metrics.sliced.distance import Moments, Projections, Side, sliced_distances
 from metrics.sliced.draws import keyed_directions
 from metrics.sliced.store import DescriptorStore
+from metrics.sliced.wasserstein import sorted_distance
 
 PATCHES = 32
 
