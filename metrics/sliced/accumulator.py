@@ -6,12 +6,11 @@ for batch in batches:                # (k, 3, 256, 256) uint8
 statistics = reals.finish()
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +18,19 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
-from metrics.sliced.laplacian import PyramidBuffers, descriptors, patch_offsets
+from metrics.sliced.patches import PatchExtractor, images_at_once
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 from metrics.sources.base import ImageSet
 from metrics.threads import one_opencv_thread
 
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 512 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
 
 READ_AHEAD = 256
-"""Images handed to the threads at a time ..."""
-GROUP = 8
-"""... and to one thread."""
+"""Images handed to the threads at a time."""
 
+Float32 = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 
@@ -82,7 +80,6 @@ class SwdAccumulator:
             sums={size: np.zeros((n, CHANNELS, 2)) for size in sizes},
         )
         self._reference = reference
-        self._offsets = [patch_offsets(size, transposed=self._config.is_reference) for size in sizes]
         self._jobs = jobs
         self._pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
         self._local = local()
@@ -116,7 +113,11 @@ class SwdAccumulator:
             raise BatchError(f"slot {places[statistics.numbers[places] >= 0][0]} was filled before")
         statistics.numbers[places] = names
         drawn = self._corners(count)
-        self._run(lambda task: self._one(*task), zip(checked, names, places, drawn, strict=True))
+
+        def some(part: slice) -> None:
+            self._extract(checked[part], names[part], places[part], _part(drawn, part))
+
+        self._run(some, count)
         self.done += count
 
     def feed_set(self, images: ImageSet, numbers: NDArray[np.int64], *, progress: Progress | None = None) -> None:
@@ -127,56 +128,71 @@ class SwdAccumulator:
         for start in range(0, len(numbers), step):
             chosen = numbers[start : start + step]
             if images.threads:
-                self._feed_by_image(images, chosen)
+                self._feed_reading(images, chosen)
             else:
                 self.feed(images.read(chosen), numbers=chosen)
             if progress is not None:
                 progress(start + len(chosen), len(numbers))
 
-    def _feed_by_image(self, images: ImageSet, numbers: NDArray[np.int64]) -> None:
+    def _feed_reading(self, images: ImageSet, numbers: NDArray[np.int64]) -> None:
         statistics = self._statistics
         places = np.arange(self.done, self.done + len(numbers))
         if places[-1] >= statistics.n:
             raise BatchError(f"announced {statistics.n} images, got more")
+        drawn = self._corners(len(numbers))
 
-        def one(task: tuple[int, int, Corners | None]) -> None:
-            number, slot, corners = task
-            image = check_batch(images.read([number]), statistics.res)[0]
-            self._one(image, number, slot, corners)
+        def some(part: slice) -> None:
+            read = check_batch(images.read(numbers[part]), statistics.res)
+            self._extract(read, numbers[part], places[part], _part(drawn, part))
 
-        self._run(one, zip(numbers, places, self._corners(len(numbers)), strict=True))
+        self._run(some, len(numbers))
         statistics.numbers[places] = numbers
         self.done += len(numbers)
 
-    def _corners(self, count: int) -> Sequence[Corners | None]:
-        return [None] * count if self._reference is None else self._reference.corners(count)
+    def _corners(self, count: int) -> Corners | None:
+        """Positions that are drawn in the order of feeding; None where they are keyed by image."""
+        return None if self._reference is None else self._reference.corners(count)
 
-    def _run(self, one: Callable[[Any], None], tasks: Iterable[Any]) -> None:
-        def some(group: list[Any]) -> None:
-            for task in group:
-                one(task)
-
-        waiting = list(tasks)
+    def _run(self, some: Callable[[slice], None], count: int) -> None:
+        """Call `some` for parts of `count` images, in the threads."""
+        step = max(1, min(images_at_once(self._statistics.res), -(-count // self._jobs)))
+        parts = [slice(start, min(start + step, count)) for start in range(0, count, step)]
         with one_opencv_thread():
             if self._pool is None:
-                some(waiting)
+                for part in parts:
+                    some(part)
             else:
-                groups = [waiting[start : start + GROUP] for start in range(0, len(waiting), GROUP)]
-                list(self._pool.map(some, groups))
+                list(self._pool.map(some, parts))
 
-    def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
-        """Descriptors and sums of one image, into its slot."""
-        statistics, config = self._statistics, self._config
-        buffers = getattr(self._local, "buffers", None)
-        if buffers is None:
-            buffers = self._local.buffers = PyramidBuffers(statistics.res, config.patches)
+    def _extract(
+        self,
+        images: NDArray[np.uint8],
+        numbers: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        corners: Corners | None,
+    ) -> None:
+        """Descriptors and sums of a few images, into their slots."""
+        statistics, config, count = self._statistics, self._config, len(images)
+        scratch: _Scratch | None = getattr(self._local, "scratch", None)
+        if scratch is None:
+            scratch = self._local.scratch = _Scratch(statistics.res, config)
         if corners is None:
-            corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
-        levels = descriptors(image, corners, self._offsets, buffers, transposed=config.is_reference)
-        sums = channel_sums(levels)
-        for level, size in enumerate(buffers.sizes):
-            statistics.stores[size].write(slot * config.patches, levels[level])
-            statistics.sums[size][slot] = sums[level]
+            corners = keyed_corners(config, statistics.role, statistics.sizes, numbers)
+        row, rows = int(slots[0]) * config.patches, count * config.patches
+        in_order = bool((np.diff(slots) == 1).all())
+        blocks = []
+        for size in statistics.sizes:
+            kept = statistics.stores[size].in_memory(row, rows) if in_order else None
+            blocks.append(scratch.block(size, rows) if kept is None else kept)
+        scratch.extractor.extract(images, corners, blocks)
+        for size, block in zip(statistics.sizes, blocks, strict=True):
+            cube, store = block.reshape(count, config.patches, DESCRIPTOR_VALUES), statistics.stores[size]
+            statistics.sums[size][slots] = channel_sums(cube, scratch.doubles[:count])
+            if in_order:
+                store.write(row, block)
+            else:
+                for slot, one in zip(slots, cube, strict=True):
+                    store.write(int(slot) * config.patches, one)
 
     def add_part(
         self,
@@ -224,12 +240,35 @@ class SwdAccumulator:
             self.close()
 
 
-def channel_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum and sum of squares per channel of (levels, P, 147) descriptors: (levels, 3, 2) float64."""
-    values = patches.astype(np.float64)
+def _part(corners: Corners | None, part: slice) -> Corners | None:
+    return None if corners is None else [level[part] for level in corners]
+
+
+class _Scratch:
+    """What one thread works in."""
+
+    def __init__(self, res: int, config: SwdConfig) -> None:
+        self.extractor = PatchExtractor(res, config.patches, transposed=config.is_reference)
+        self.doubles = np.empty((self.extractor.images, config.patches, DESCRIPTOR_VALUES))
+        self._blocks: dict[int, Float32] = {}
+
+    def block(self, size: int, rows: int) -> Float32:
+        """Room for descriptors of a level that are on their way to a file: (rows, 147)."""
+        if size not in self._blocks:
+            most = self.extractor.images * self.extractor.patches
+            self._blocks[size] = np.empty((most, DESCRIPTOR_VALUES), np.float32)
+        return self._blocks[size][:rows]
+
+
+def channel_sums(patches: Float32, scratch: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum and sum of squares per image and channel of (k, P, 147) descriptors: (k, 3, 2) float64.
+
+    scratch  (k, P, 147), overwritten
+    """
+    np.copyto(scratch, patches)
     sums = np.empty((len(patches), CHANNELS, 2))
-    sums[:, :, SUM] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
-    squares = np.einsum("lpk,lpk->lk", values, values)
+    sums[:, :, SUM] = scratch.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
+    squares = np.einsum("ipk,ipk->ik", scratch, scratch)
     sums[:, :, SQUARES] = squares.reshape(len(patches), CHANNELS, -1).sum(axis=2)
     return sums
 

@@ -44,10 +44,16 @@ class DescriptorStore:
         store._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return store
 
+    def in_memory(self, start: int, rows: int) -> NDArray[np.float32] | None:
+        """Rows start..start+rows-1 themselves, to be filled in place, if they lie in memory."""
+        return None if self._memory is None else self._memory[start : start + rows]
+
     def write(self, start: int, block: NDArray[np.float32]) -> None:
-        """Store contiguous (k, 147) float32 as rows start..start+k-1."""
+        """Store contiguous (k, 147) float32 as rows start..start+k-1; they may be `in_memory` already."""
         if self._memory is not None:
-            self._memory[start : start + len(block)] = block
+            rows = self._memory[start : start + len(block)]
+            if rows.ctypes.data != block.ctypes.data:
+                rows[...] = block
             return
         view = np.ascontiguousarray(block).data.cast("B")
         offset = start * ROW_BYTES
