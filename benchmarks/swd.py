@@ -63,8 +63,9 @@ def child_ours_end(options: dict[str, Any]) -> dict[str, Any]:
 def child_ours_distance(options: dict[str, Any]) -> dict[str, Any]:
     """Our distance stage on random descriptors, twice: the first level of a run also gets the memory."""
     from metrics.sliced.config import SwdConfig
-    from metrics.sliced.distance import Moments, Projections, Side, sliced_distances
+    from metrics.sliced.distance import Moments, Side
     from metrics.sliced.draws import keyed_directions
+    from metrics.sliced.projections import Projections, sliced_distances
     from metrics.sliced.store import DescriptorStore
 
     rows, images = options["rows"], options["rows"] // PATCHES

@@ -1,11 +1,9 @@
-"""One-dimensional Wasserstein distances between the projections of two sets of descriptors.
+"""Two sets of descriptors to be compared: their projections and the distance along one direction.
 
 The standardisation is folded into the directions: with d' = d / std per channel, the projection of a standardised
 descriptor is x . d' - mean . d'.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
 
@@ -16,18 +14,10 @@ from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
 from metrics.sliced.store import DescriptorStore
 from metrics.sliced.wasserstein import BLOCK, MOST_BINNED, BinnedDistance, sorted_distance
-from metrics.threads import one_blas_thread, one_opencv_thread
 
-BLOCK_ROWS = 8192
-"""Rows per matrix product, about: fixed, so that rounding does not depend on the number of threads."""
-BUFFER_BYTES = 1 << 30
-"""Memory for the projections of both sets; decides how many directions go at a time."""
-FLOAT_BYTES = 4
-MAX_AT_ONCE = 256
-"""Directions at a time: more would hardly speed up the matrix product and only need memory."""
 LEAST_BINNED = 1 << 16
 """Descriptors on a side from which on counting in bins is faster than sorting."""
-SAMPLE_IMAGES, SAMPLE_ROWS = 64, 8
+SAMPLE_IMAGES, SAMPLE_ROWS = 64, 4
 """Images, and descriptors of each, that show where projections lie."""
 OUTSIDE = 0.002
 """Share of the sample that may lie outside the bins, on either end."""
@@ -37,8 +27,6 @@ LEAST_BULK = 1e-6
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Slots = NDArray[np.int64]
-Step = Callable[[int], None]
-"""Called from any thread with the number of descriptors of one direction that was finished."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,28 +46,6 @@ def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float6
     folded = (directions * np.repeat(scale, VALUES_PER_CHANNEL)).astype(np.float32)
     offsets = folded.astype(np.float64) @ np.repeat(moments.mean, VALUES_PER_CHANNEL)
     return folded, offsets
-
-
-def project(
-    store: DescriptorStore,
-    slots: Slots,
-    patches: int,
-    directions: Float32,
-    out: Float32,
-    pool: ThreadPoolExecutor,
-) -> None:
-    """Projections of the descriptors of the images in `slots` on (D, 147) directions.
-
-    Written into `out` (D, len(slots) * patches), rows of which are contiguous.
-    """
-    images = max(1, BLOCK_ROWS // patches)
-
-    def block(start: int) -> None:
-        chosen = slots[start : start + images]
-        read = store.read_images(chosen, patches)
-        np.matmul(directions, read.T, out=out[:, start * patches : (start + len(chosen)) * patches])
-
-    list(pool.map(block, range(0, len(slots), images)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,107 +74,67 @@ class Side:
         return np.concatenate([self.store.read_images(slot[None], self.patches)[::step] for slot in chosen])
 
 
-class Projections:
-    """Memory for the projections of both sides, kept from one comparison to the next."""
-
-    def __init__(self, limit: int = BUFFER_BYTES) -> None:
-        self._limit = limit
-        self._memory = np.empty(0, np.float32)
-
-    def of(self, directions: int, rows: int) -> NDArray[np.float32]:
-        """(2, d, rows) float32 with d as many of the directions as fit the limit, one at least."""
-        at_once = max(1, min(directions, MAX_AT_ONCE, self._limit // (2 * FLOAT_BYTES * rows)))
-        needed = 2 * at_once * rows
-        if len(self._memory) < needed:
-            self._memory = np.empty(0, np.float32)
-            self._memory = np.empty(needed, np.float32)
-        return self._memory[:needed].reshape(2, at_once, rows)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Folded:
-    """A side with its moments folded into the directions: standardised projections are x . directions - offsets."""
+class Comparison:
+    """Two sides with equally many descriptors, and the (D, 147) unit directions to compare them along."""
 
-    side: Side
+    real: Side
+    fake: Side
     directions: Float32
-    offsets: Float64
 
-    @classmethod
-    def of(cls, side: Side, directions: Float32) -> "_Folded":
-        folded, offsets = fold_moments(directions, side.moments)
-        return cls(side=side, directions=folded, offsets=offsets)
+    def __post_init__(self) -> None:
+        if self.real.rows != self.fake.rows or self.rows < 1:
+            raise BatchError(f"sets of {self.real.rows} and {self.fake.rows} descriptors are not compared; use equal n")
 
-    def sample(self) -> Float64:
-        """Standardised projections of a few descriptors: (D, k)."""
-        projected: Float64 = self.directions @ self.side.sample().T - self.offsets[:, None]
-        return projected
+    @property
+    def rows(self) -> int:
+        """Descriptors on each side."""
+        return self.real.rows
 
 
-def sliced_distances(
-    real: Side,
-    fake: Side,
-    directions: Float32,
-    *,
-    jobs: int = 1,
-    projections: Projections | None = None,
-    step: Step | None = None,
-) -> Float64:
-    """W1 along each of (D, 147) unit directions, of descriptors standardised by each side's moments: (D,).
+class FoldedComparison:
+    """A comparison whose moments are folded into the directions; may be used by several threads."""
 
-    Bitwise the same for any `jobs`. Raises BatchError for unequal numbers of descriptors.
-    """
-    count = real.rows
-    if count != fake.rows or count < 1:
-        raise BatchError(f"sets of {count} and {fake.rows} descriptors are not compared; use equal n")
-    folded = _Folded.of(real, directions), _Folded.of(fake, directions)
-    memory = (projections or Projections()).of(len(directions), count)
-    at_once = memory.shape[1]
-    result = np.empty(len(directions))
-    with one_blas_thread(), one_opencv_thread(), ThreadPoolExecutor(max(1, jobs)) as pool:
-        distance = _DistanceAlong(*folded)
-        for start in range(0, len(directions), at_once):
-            stop = min(start + at_once, len(directions))
-            for one, out in zip(folded, memory, strict=True):
-                side, own = one.side, one.directions[start:stop]
-                project(side.store, side.slots, side.patches, own, out[: stop - start], pool)
-
-            def row(number: int, start: int = start) -> None:
-                result[start + number] = distance(start + number, memory[0, number], memory[1, number])
-                if step is not None:
-                    step(count)
-
-            list(pool.map(row, range(stop - start)))
-    return result
-
-
-class _DistanceAlong:
-    """W1 of the projections on one direction; may be called from several threads."""
-
-    def __init__(self, left: _Folded, right: _Folded) -> None:
-        self._left, self._right = left.offsets, right.offsets
-        self._count = left.side.rows
+    def __init__(self, comparison: Comparison) -> None:
+        self.sides = comparison.real, comparison.fake
+        self._rows = comparison.rows
+        folded = [fold_moments(comparison.directions, side.moments) for side in self.sides]
+        self._directions = [directions for directions, _ in folded]
+        self._offsets = [offsets for _, offsets in folded]
+        self._bulk = self._find_bulk() if LEAST_BINNED <= self._rows <= MOST_BINNED else None
         self._local = local()
-        self._bulk: Float64 | None = None
-        if LEAST_BINNED <= self._count <= MOST_BINNED:
-            sample = np.sort(np.concatenate([left.sample(), right.sample()], axis=1), axis=1)
-            outside = int(OUTSIDE * sample.shape[1])
-            self._bulk = sample[:, [outside, -1 - outside]]
 
-    def __call__(self, direction: int, left: Float32, right: Float32) -> float:
-        """W1 of both sides' projections (rows,) on direction number `direction`; they are overwritten."""
-        shift = float(self._left[direction] - self._right[direction])
+    def _find_bulk(self) -> Float64:
+        """Where nearly all standardised projections lie, by those of a few descriptors: (D, 2)."""
+        projected = [
+            directions @ side.sample().T - offsets[:, None]
+            for side, directions, offsets in zip(self.sides, self._directions, self._offsets, strict=True)
+        ]
+        sample = np.sort(np.concatenate(projected, axis=1), axis=1)
+        outside = int(OUTSIDE * sample.shape[1])
+        return sample[:, [outside, -1 - outside]]
+
+    def project(self, which: int, images: slice, directions: slice, out: Float32) -> None:
+        """Raw projections of one side's `images` on some directions: out (directions, images * patches)."""
+        side = self.sides[which]
+        read = side.store.read_images(side.slots[images], side.patches)
+        np.matmul(self._directions[which][directions], read.T, out=out)
+
+    def distance(self, direction: int, real: Float32, fake: Float32) -> float:
+        """W1 of both sides' raw projections (rows,) on direction number `direction`; they are overwritten."""
+        shift = float(self._offsets[0][direction] - self._offsets[1][direction])
         if self._bulk is not None:
-            low, high = self._bulk[direction] + self._left[direction]
+            low, high = self._bulk[direction] + self._offsets[0][direction]
             if high - low >= LEAST_BULK:
-                return self._binned(left, right, shift, float(low), float(high))
-        left.sort()
-        right.sort()
-        return sorted_distance(left, right, shift, np.empty(min(BLOCK, self._count), np.float32))
+                return self._binned(real, fake, shift, float(low), float(high))
+        real.sort()
+        fake.sort()
+        return sorted_distance(real, fake, shift, np.empty(min(BLOCK, self._rows), np.float32))
 
     @property
     def _binned(self) -> BinnedDistance:
         """The calling thread's."""
         found: BinnedDistance | None = getattr(self._local, "binned", None)
         if found is None:
-            found = self._local.binned = BinnedDistance(self._count)
+            found = self._local.binned = BinnedDistance(self._rows)
         return found

@@ -38,9 +38,7 @@ def keyed_corners(
     32 random bits are scaled to the r - 6 positions, which is uniform to 2e-7 at r = 1024.
     """
     shape = (len(sizes), 2, config.patches)
-    drawn = [
-        keyed_generator(config.seed, role, int(image)).integers(0, 1 << 32, shape, np.uint32) for image in images
-    ]
+    drawn = [keyed_generator(config.seed, role, int(image)).integers(0, 1 << 32, shape, np.uint32) for image in images]
     # (levels, 2, k, P): x and y, from the coarsest level on
     bits = np.stack(drawn, axis=2).astype(np.int64)
     side = np.array(sizes)[::-1, None, None]

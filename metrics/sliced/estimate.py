@@ -8,9 +8,10 @@ import numpy as np
 from metrics.protocol import Json
 from metrics.sliced.accumulator import MEMORY_BYTES, SwdAccumulator
 from metrics.sliced.config import DESCRIPTOR_VALUES, SwdConfig, level_sizes
-from metrics.sliced.distance import BLOCK_ROWS, BUFFER_BYTES, Moments, Side, sliced_distances
+from metrics.sliced.distance import Moments, Side
 from metrics.sliced.draws import REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.plan import SwdPlan
+from metrics.sliced.projections import BLOCK_ROWS, BUFFER_BYTES, sliced_distances
 from metrics.sliced.store import ROW_BYTES, DescriptorStore
 from metrics.sources.base import ImageSet
 

@@ -10,8 +10,9 @@ from scipy.stats import wasserstein_distance
 
 from metrics.errors import BatchError
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Moments, Projections, Side, sliced_distances
+from metrics.sliced.distance import Moments, Side
 from metrics.sliced.draws import keyed_directions
+from metrics.sliced.projections import Projections, sliced_distances
 from metrics.sliced.store import DescriptorStore
 from metrics.sliced.wasserstein import sorted_distance
 
