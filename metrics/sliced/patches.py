@@ -84,7 +84,13 @@ class PatchExtractor:
         self._under_patches = res >= PATCH_UP_FROM
         self._fine = np.empty((1 if self._under_patches else CHANNELS, res, res), np.float32)
         whole = [level.planes.size for level in self._low[:-1] if level.size < PATCH_UP_FROM]
-        self._up = np.empty(max([0 if self._under_patches else res * res, *whole]), np.float32)
+        self._up = np.empty(max([res * res, *whole]), np.float32)
+        self._fine_flat = self._fine.reshape(-1)
+        # Views that would take as long to make as the steps they are for.
+        self._fine_planes = [self._fine[channel % len(self._fine)] for channel in range(CHANNELS)]
+        self._up_plane = self._up[: res * res].reshape(res, res)
+        below = self._low[0].inner if self._low else np.full((self.images, CHANNELS), None)
+        self._below = [list(planes) for planes in below]
         steps = [res * res, *(level.plane_step for level in self._low)]
         self._offsets = [
             patch_offsets(size, step, transposed=transposed) for size, step in zip(sizes, steps, strict=True)
@@ -110,22 +116,20 @@ class PatchExtractor:
 
     def _finest(self, number: int, image: NDArray[np.uint8], corners: Int64, out: Float32) -> None:
         """Patches of the finest level of one image, and that image's part of the next level."""
-        below = self._low[0].inner[number] if self._low else None
-        for channel, pixels in enumerate(image):
-            plane = self._fine[channel % len(self._fine)]
+        for pixels, plane, below in zip(image, self._fine_planes, self._below[number], strict=True):
             np.copyto(plane, pixels)
             if below is None:
                 continue
-            cv2.pyrDown(plane, dst=below[channel])
+            cv2.pyrDown(plane, dst=below)
             if not self._under_patches:
-                plane -= cv2.pyrUp(below[channel], dst=self._up[: plane.size].reshape(plane.shape))
+                np.subtract(plane, cv2.pyrUp(below, dst=self._up_plane), out=plane)
         index = np.add(corners[:, None], self._offsets[0], out=self._index[: self.patches])
         if self._under_patches:
             out[...] = image.reshape(-1).take(index)
             self._subtract_up(0, slice(number, number + 1), corners[None], out)
         else:
             # Every index is valid; 'clip' only spares take() a copy of its output.
-            self._fine.reshape(-1).take(index, out=out, mode="clip")
+            self._fine_flat.take(index, out=out, mode="clip")
 
     def _lower(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
         """Patches of all images at another level than the finest; G turns into the Laplacian on the way."""
