@@ -24,7 +24,7 @@ from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_
 from metrics.sources.base import ImageSet
 from metrics.threads import one_opencv_thread
 
-MEMORY_BYTES = 512 << 20
+MEMORY_BYTES = 384 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
 
 READ_AHEAD = 256
@@ -66,17 +66,17 @@ class SwdAccumulator:
         if self._config.is_reference != (reference is not None):
             raise BatchError("the reference protocol, and only it, takes ReferenceDraws")
         sizes = level_sizes(res)
-        rows = n * self._config.patches
+        needed = n * self._config.patches * ROW_BYTES * len(sizes)
         folder = None
-        if rows * ROW_BYTES * len(sizes) > memory:
+        if needed > memory:
             folder = spill_folder(spill)
-            check_space(folder, rows * ROW_BYTES * len(sizes))
+            check_space(folder, needed)
         self._statistics = SwdStatistics(
             config=self._config,
             role=role,
             res=res,
             numbers=np.full(n, -1, np.int64),
-            stores={size: DescriptorStore(rows, folder) for size in sizes},
+            stores={size: DescriptorStore(n, self._config.patches, folder) for size in sizes},
             sums={size: np.zeros((n, CHANNELS, 2)) for size in sizes},
         )
         self._reference = reference
@@ -178,21 +178,19 @@ class SwdAccumulator:
             scratch = self._local.scratch = _Scratch(statistics.res, config)
         if corners is None:
             corners = keyed_corners(config, statistics.role, statistics.sizes, numbers)
-        row, rows = int(slots[0]) * config.patches, count * config.patches
-        in_order = bool((np.diff(slots) == 1).all())
+        first, in_order = int(slots[0]), bool((np.diff(slots) == 1).all())
         blocks = []
         for size in statistics.sizes:
-            kept = statistics.stores[size].in_memory(row, rows) if in_order else None
-            blocks.append(scratch.block(size, rows) if kept is None else kept)
+            kept = statistics.stores[size].in_memory(first, count) if in_order else None
+            blocks.append(scratch.block(size, count) if kept is None else kept)
         scratch.extractor.extract(images, corners, blocks)
         for size, block in zip(statistics.sizes, blocks, strict=True):
-            cube, store = block.reshape(count, config.patches, DESCRIPTOR_VALUES), statistics.stores[size]
-            statistics.sums[size][slots] = channel_sums(cube, scratch.doubles[:count])
+            statistics.sums[size][slots] = channel_sums(block, scratch.doubles[:count])
             if in_order:
-                store.write(row, block)
+                statistics.stores[size].write(first, block)
             else:
-                for slot, one in zip(slots, cube, strict=True):
-                    store.write(int(slot) * config.patches, one)
+                for slot, one in zip(slots, block, strict=True):
+                    statistics.stores[size].write(int(slot), one[None])
 
     def add_part(
         self,
@@ -201,15 +199,15 @@ class SwdAccumulator:
         descriptors: Mapping[int, NDArray[np.float32]],
         sums: Mapping[int, NDArray[np.float64]],
     ) -> None:
-        """Add images whose descriptors and sums per level were computed elsewhere, from slot `start` on."""
+        """Add images whose descriptors (k, 147, P) and sums per level were computed elsewhere, from `start` on."""
         statistics, patches = self._statistics, self._config.patches
         count = len(numbers)
         if start < 0 or start + count > statistics.n or (statistics.numbers[start : start + count] >= 0).any():
             raise BatchError(f"a part of {count} images does not fit into slots {start}.. of {statistics.n}")
         for size, store in statistics.stores.items():
-            if descriptors[size].shape != (count * patches, DESCRIPTOR_VALUES):
+            if descriptors[size].shape != (count, DESCRIPTOR_VALUES, patches):
                 raise BatchError(f"a part of {count} images came with descriptors {descriptors[size].shape}")
-            store.write(start * patches, descriptors[size])
+            store.write(start, descriptors[size])
             statistics.sums[size][start : start + count] = sums[size]
         statistics.numbers[start : start + count] = numbers
         self.done += count
@@ -249,27 +247,26 @@ class _Scratch:
 
     def __init__(self, res: int, config: SwdConfig) -> None:
         self.extractor = PatchExtractor(res, config.patches, transposed=config.is_reference)
-        self.doubles = np.empty((self.extractor.images, config.patches, DESCRIPTOR_VALUES))
+        self.doubles = np.empty((self.extractor.images, DESCRIPTOR_VALUES, config.patches))
         self._blocks: dict[int, Float32] = {}
 
-    def block(self, size: int, rows: int) -> Float32:
-        """Room for descriptors of a level that are on their way to a file: (rows, 147)."""
+    def block(self, size: int, images: int) -> Float32:
+        """Room for descriptors of a level that are on their way to a file: (images, 147, P)."""
         if size not in self._blocks:
-            most = self.extractor.images * self.extractor.patches
-            self._blocks[size] = np.empty((most, DESCRIPTOR_VALUES), np.float32)
-        return self._blocks[size][:rows]
+            self._blocks[size] = np.empty(self.doubles.shape, np.float32)
+        return self._blocks[size][:images]
 
 
 def channel_sums(patches: Float32, scratch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum and sum of squares per image and channel of (k, P, 147) descriptors: (k, 3, 2) float64.
+    """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64.
 
-    scratch  (k, P, 147), overwritten
+    scratch  (k, 147, P), overwritten
     """
     np.copyto(scratch, patches)
+    values = scratch.reshape(len(patches), CHANNELS, -1)
     sums = np.empty((len(patches), CHANNELS, 2))
-    sums[:, :, SUM] = scratch.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
-    squares = np.einsum("ipk,ipk->ik", scratch, scratch)
-    sums[:, :, SQUARES] = squares.reshape(len(patches), CHANNELS, -1).sum(axis=2)
+    sums[:, :, SUM] = values.sum(axis=2)
+    sums[:, :, SQUARES] = (values[:, :, None, :] @ values[..., None])[..., 0, 0]
     return sums
 
 

@@ -39,7 +39,7 @@ def compute_part(
         part = accumulator.finish()
     everything = np.arange(part.n)
     return {
-        size: np.array(store.read_images(everything, config.patches)) for size, store in part.stores.items()
+        size: np.array(store.read(everything)) for size, store in part.stores.items()
     }, part.sums
 
 

@@ -50,28 +50,26 @@ def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """One side of a comparison at one level: descriptors, their moments and the images to use.
+    """One side of a comparison at one level: descriptors (n, 147, P), their moments and the images to use.
 
     slots    (n,) image slots of `store`
-    patches  rows per image
     """
 
     store: DescriptorStore
     moments: Moments
     slots: Slots
-    patches: int
 
     @property
     def rows(self) -> int:
         """Descriptors on this side."""
-        return len(self.slots) * self.patches
+        return len(self.slots) * self.store.patches
 
     def sample(self) -> Float32:
-        """A few of the descriptors, spread over the images: (k, 147) float32."""
+        """A few of the descriptors, spread over the images: (147, k) float32."""
         count = len(self.slots)
         chosen = self.slots[np.linspace(0, count - 1, min(count, SAMPLE_IMAGES)).astype(np.int64)]
-        step = max(1, self.patches // SAMPLE_ROWS)
-        return np.concatenate([self.store.read_images(slot[None], self.patches)[::step] for slot in chosen])
+        step = max(1, self.store.patches // SAMPLE_ROWS)
+        return np.concatenate([self.store.read(slot[None])[0, :, ::step] for slot in chosen], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +105,7 @@ class FoldedComparison:
     def _find_bulk(self) -> Float64:
         """Where nearly all standardised projections lie, by those of a few descriptors: (D, 2)."""
         projected = [
-            directions @ side.sample().T - offsets[:, None]
+            directions @ side.sample() - offsets[:, None]
             for side, directions, offsets in zip(self.sides, self._directions, self._offsets, strict=True)
         ]
         sample = np.sort(np.concatenate(projected, axis=1), axis=1)
@@ -115,10 +113,12 @@ class FoldedComparison:
         return sample[:, [outside, -1 - outside]]
 
     def project(self, which: int, images: slice, directions: slice, out: Float32) -> None:
-        """Raw projections of one side's `images` on some directions: out (directions, images * patches)."""
+        """Raw projections of one side's `images` on some directions: out (directions, images * P)."""
         side = self.sides[which]
-        read = side.store.read_images(side.slots[images], side.patches)
-        np.matmul(self._directions[which][directions], read.T, out=out)
+        read = side.store.read(side.slots[images])
+        # (directions, 147) x (images, 147, P); splitting the last axis of `out` makes a view.
+        per_image = out.reshape(len(out), len(read), -1).swapaxes(0, 1)
+        np.matmul(self._directions[which][directions], read, out=per_image)
 
     def distance(self, direction: int, real: Float32, fake: Float32) -> float:
         """W1 of both sides' raw projections (rows,) on direction number `direction`; they are overwritten."""

@@ -77,19 +77,19 @@ def _feed_seconds(images: ImageSet, config: SwdConfig, jobs: int) -> float:
 
 def _pair_seconds(config: SwdConfig, jobs: int) -> float:
     """Seconds per (descriptor, direction) pair."""
-    store = DescriptorStore(PROBE_ROWS, None)
-    store.write(0, np.random.default_rng(0).standard_normal((PROBE_ROWS, DESCRIPTOR_VALUES), np.float32))
+    shape = PROBE_ROWS // config.patches, DESCRIPTOR_VALUES, config.patches
+    store = DescriptorStore(shape[0], config.patches, None)
+    store.write(0, np.random.default_rng(0).standard_normal(shape, np.float32))
     side = Side(
         store=store,
         moments=Moments(mean=np.zeros(3), std=np.ones(3)),
-        slots=np.arange(PROBE_ROWS),
-        patches=1,
+        slots=np.arange(shape[0]),
     )
     directions = keyed_directions(config, 16)[:PROBE_DIRECTIONS]
     sliced_distances(side, side, directions, jobs=jobs)
     started = time.perf_counter()
     sliced_distances(side, side, directions, jobs=jobs)
-    return (time.perf_counter() - started) / (PROBE_ROWS * len(directions))
+    return (time.perf_counter() - started) / (side.rows * len(directions))
 
 
 def _set_bytes(plan: SwdPlan, images: int) -> int:

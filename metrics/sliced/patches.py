@@ -93,21 +93,20 @@ class PatchExtractor:
         self._below = [list(planes) for planes in below]
         steps = [res * res, *(level.plane_step for level in self._low)]
         self._offsets = [
-            patch_offsets(size, step, transposed=transposed) for size, step in zip(sizes, steps, strict=True)
+            patch_offsets(size, step, transposed=transposed)[:, None] for size, step in zip(sizes, steps, strict=True)
         ]
         self._mirrors = [mirror_index(size) for size in sizes]
-        self._index = np.empty((self.images * patches, DESCRIPTOR_VALUES), np.int64)
+        self._index = np.empty((self.images, DESCRIPTOR_VALUES, patches), np.int64)
 
     def extract(self, images: NDArray[np.uint8], corners: Sequence[Int64], out: Sequence[Float32]) -> None:
         """Patches of images (k, 3, R, R), k at most `self.images`.
 
         corners  per level (k, P), flat index y * r + x of the top-left pixel of each patch
-        out      per level (k * P, 147), filled
+        out      per level (k, 147, P), filled
         """
         count = len(images)
         for number, image in enumerate(images):
-            rows = slice(number * self.patches, (number + 1) * self.patches)
-            self._finest(number, image, corners[0][number], out[0][rows])
+            self._finest(number, image, corners[0][number], out[0][number])
         for finer, coarser in pairwise(self._low):
             finer.mirror()
             cv2.pyrDown(finer.tall(count), dst=coarser.tall(count))
@@ -123,10 +122,10 @@ class PatchExtractor:
             cv2.pyrDown(plane, dst=below)
             if not self._under_patches:
                 np.subtract(plane, cv2.pyrUp(below, dst=self._up_plane), out=plane)
-        index = np.add(corners[:, None], self._offsets[0], out=self._index[: self.patches])
+        index = np.add(self._offsets[0], corners, out=self._index[0])
         if self._under_patches:
             out[...] = image.reshape(-1).take(index)
-            self._subtract_up(0, slice(number, number + 1), corners[None], out)
+            self._subtract_up(0, slice(number, number + 1), corners[None], out[None])
         else:
             # Every index is valid; 'clip' only spares take() a copy of its output.
             self._fine_flat.take(index, out=out, mode="clip")
@@ -142,8 +141,8 @@ class PatchExtractor:
             up = self._up[: tall.planes[:count].size].reshape(shape)
             cv2.pyrUp(coarse.tall(count), dst=up.reshape(-1, tall.size))
             tall.inner[:count] -= up[:, :, tall.margin : tall.margin + tall.size]
-        places = tall.places(count, corners).reshape(-1, 1)
-        index = np.add(places, self._offsets[level], out=self._index[: len(places)])
+        places = tall.places(count, corners)[:, None]
+        index = np.add(self._offsets[level], places, out=self._index[:count])
         tall.planes.reshape(-1).take(index, out=out, mode="clip")
         if under_patches:
             self._subtract_up(level, slice(0, count), corners, out)
@@ -162,4 +161,5 @@ class PatchExtractor:
             x.reshape(-1),
             self._mirrors[level + 1],
         )
-        out -= (under.swapaxes(2, 3) if self.transposed else under).reshape(out.shape)
+        under = (under.swapaxes(2, 3) if self.transposed else under).reshape(len(out), self.patches, -1)
+        out -= under.swapaxes(1, 2)

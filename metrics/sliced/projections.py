@@ -104,11 +104,12 @@ class _Batch:
         """Tasks that compute the projections, about BLOCK_ROWS descriptors each."""
         running, directions, values = self.running, slice(self.start, self.stop), self.values
         side = running.comparison.real
-        step = max(1, BLOCK_ROWS // side.patches)
+        patches = side.store.patches
+        step = max(1, BLOCK_ROWS // patches)
 
         def task(which: int, first: int) -> None:
             images = slice(first, min(first + step, len(side.slots)))
-            out = values[:, which, first * side.patches : images.stop * side.patches]
+            out = values[:, which, first * patches : images.stop * patches]
             running.folded.project(which, images, directions, out)
 
         return [partial(task, which, first) for first in range(0, len(side.slots), step) for which in range(SIDES)]
