@@ -68,7 +68,7 @@ def child_ours_distance(options: dict[str, Any]) -> dict[str, Any]:
     from metrics.sliced.projections import Projections, sliced_distances
     from metrics.sliced.store import DescriptorStore
 
-    rows, images = options["rows"], options["rows"] // PATCHES
+    images = options["rows"] // PATCHES
     folder = Path(options["folder"]) if options["folder"] else None
     moments = Moments(mean=np.zeros(3), std=np.ones(3))
     sides = []

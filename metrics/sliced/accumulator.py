@@ -22,7 +22,7 @@ from metrics.sliced.patches import PatchExtractor, images_at_once
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 from metrics.sources.base import ImageSet
-from metrics.threads import one_opencv_thread
+from metrics.threads import one_blas_thread, one_opencv_thread
 
 MEMORY_BYTES = 384 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
@@ -157,7 +157,7 @@ class SwdAccumulator:
         """Call `some` for parts of `count` images, in the threads."""
         step = max(1, min(images_at_once(self._statistics.res), -(-count // self._jobs)))
         parts = [slice(start, min(start + step, count)) for start in range(0, count, step)]
-        with one_opencv_thread():
+        with one_opencv_thread(), one_blas_thread():
             if self._pool is None:
                 for part in parts:
                     some(part)

@@ -8,6 +8,7 @@ directions drawn and dropped once; fakes likewise; directions).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ Corners = list[NDArray[np.int64]]
 """Per level (k, P) flat index of the top-left pixel of every patch of k images."""
 
 
-def _philox_state(seed: int, purpose: str, item: int) -> dict[str, object]:
+def _philox_state(seed: int, purpose: str, item: int) -> Any:
+    """State of the bit generator of one (seed, purpose, item) before its first number."""
     return {
         "bit_generator": "Philox",
         "state": {

@@ -124,8 +124,9 @@ def split_differences(real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1
         for half in pair
     ]
     values = np.array([one.mean() for one in all_distances(comparisons, jobs=jobs, step=step)])
-    first, second = np.moveaxis(values.reshape(len(real.sizes), len(halves), 2), 2, 0)
-    return SCALE * (first - second).T
+    distances = values.reshape(len(real.sizes), len(halves), 2)
+    differences: Float64 = SCALE * (distances[..., 0] - distances[..., 1]).T
+    return differences
 
 
 def confidence_interval(differences: Float64, levels: list[LevelDistances]) -> Interval:

@@ -20,8 +20,9 @@ PATCHES = 32
 
 
 def stored(rows: np.ndarray, folder: Path | None = None) -> DescriptorStore:
-    store = DescriptorStore(len(rows), folder)
-    store.write(0, rows)
+    """Rows (images * PATCHES, 147) as a store keeps them."""
+    store = DescriptorStore(len(rows) // PATCHES, PATCHES, folder)
+    store.write(0, rows.reshape(-1, PATCHES, 147).swapaxes(1, 2))
     return store
 
 
@@ -32,7 +33,7 @@ def moments_of(rows: np.ndarray) -> Moments:
 
 def side(rows: np.ndarray, folder: Path | None = None, slots: np.ndarray | None = None) -> Side:
     chosen = np.arange(len(rows) // PATCHES) if slots is None else slots
-    return Side(store=stored(rows, folder), moments=moments_of(rows), slots=chosen, patches=PATCHES)
+    return Side(store=stored(rows, folder), moments=moments_of(rows), slots=chosen)
 
 
 def rows_of(images: int, seed: int, scale: float = 20.0, shift: float = 90.0) -> np.ndarray:
@@ -108,8 +109,8 @@ def test_slots_choose_images(tmp_path: Path) -> None:
     directions = keyed_directions(SwdConfig(), 64)[:20]
     whole = moments_of(real), moments_of(fake)
     expected = sliced_distances(
-        Side(store=stored(real[rows]), moments=whole[0], slots=np.arange(6), patches=PATCHES),
-        Side(store=stored(fake[rows]), moments=whole[1], slots=np.arange(6), patches=PATCHES),
+        Side(store=stored(real[rows]), moments=whole[0], slots=np.arange(6)),
+        Side(store=stored(fake[rows]), moments=whole[1], slots=np.arange(6)),
         directions,
     )
     for folder in (None, tmp_path):
