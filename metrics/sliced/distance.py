@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
 from metrics.sliced.store import DescriptorStore
-from metrics.sliced.wasserstein import BLOCK, MOST_BINNED, BinnedDistance, sorted_distance
+from metrics.sliced.wasserstein import BINS, MOST_BINNED, BinnedDistance, sorted_distance
 
 LEAST_BINNED = 1 << 16
 """Descriptors on a side from which on counting in bins is faster than sorting."""
@@ -37,13 +37,15 @@ class Moments:
     std: NDArray[np.float64]
 
 
-def fold_moments(directions: Float32, moments: Moments) -> tuple[Float32, Float64]:
+def fold_moments(directions: Float32, moments: Moments, scales: Float64 | None = None) -> tuple[Float32, Float64]:
     """Directions (D, 147) with the standardisation folded in: (D, 147) float32 and offsets (D,) float64.
 
-    A channel without any variation contributes nothing: its standardised values are all 0.
+    A channel without any variation contributes nothing: its standardised values are all 0. `scales` (D,) makes
+    directions longer.
     """
-    scale = np.divide(1.0, moments.std, out=np.zeros(CHANNELS), where=moments.std > 0)
-    folded = (directions * np.repeat(scale, VALUES_PER_CHANNEL)).astype(np.float32)
+    inverse = np.divide(1.0, moments.std, out=np.zeros(CHANNELS), where=moments.std > 0)
+    lengths = 1.0 if scales is None else scales[:, None]
+    folded = (directions * (lengths * np.repeat(inverse, VALUES_PER_CHANNEL))).astype(np.float32)
     offsets = folded.astype(np.float64) @ np.repeat(moments.mean, VALUES_PER_CHANNEL)
     return folded, offsets
 
@@ -91,26 +93,24 @@ class Comparison:
 
 
 class FoldedComparison:
-    """A comparison whose moments are folded into the directions; may be used by several threads."""
+    """A comparison whose moments are folded into the directions; may be used by several threads.
+
+    Where values are to be counted in bins, directions are scaled so that projections come in units of a bin.
+    """
 
     def __init__(self, comparison: Comparison) -> None:
         self.sides = comparison.real, comparison.fake
-        self._rows = comparison.rows
-        folded = [fold_moments(comparison.directions, side.moments) for side in self.sides]
+        self._scales = np.ones(len(comparison.directions))
+        low = np.zeros(len(comparison.directions))
+        if LEAST_BINNED <= comparison.rows <= MOST_BINNED:
+            low, high = find_bulk(comparison)
+            wide = high - low >= LEAST_BULK
+            low = np.where(wide, low, 0.0)
+            self._scales[wide] = BINS / (high - low)[wide]
+        folded = [fold_moments(comparison.directions, side.moments, self._scales) for side in self.sides]
         self._directions = [directions for directions, _ in folded]
-        self._offsets = [offsets for _, offsets in folded]
-        self._bulk = self._find_bulk() if LEAST_BINNED <= self._rows <= MOST_BINNED else None
+        self._shifts = [-offsets - low * self._scales for _, offsets in folded]
         self._local = local()
-
-    def _find_bulk(self) -> Float64:
-        """Where nearly all standardised projections lie, by those of a few descriptors: (D, 2)."""
-        projected = [
-            directions @ side.sample() - offsets[:, None]
-            for side, directions, offsets in zip(self.sides, self._directions, self._offsets, strict=True)
-        ]
-        sample = np.sort(np.concatenate(projected, axis=1), axis=1)
-        outside = int(OUTSIDE * sample.shape[1])
-        return sample[:, [outside, -1 - outside]]
 
     def project(self, which: int, images: slice, directions: slice, out: Float32) -> None:
         """Raw projections of one side's `images` on some directions: out (directions, images * P)."""
@@ -122,19 +122,28 @@ class FoldedComparison:
 
     def distance(self, direction: int, real: Float32, fake: Float32) -> float:
         """W1 of both sides' raw projections (rows,) on direction number `direction`; they are overwritten."""
-        shift = float(self._offsets[0][direction] - self._offsets[1][direction])
-        if self._bulk is not None:
-            low, high = self._bulk[direction] + self._offsets[0][direction]
-            if high - low >= LEAST_BULK:
-                return self._binned(real, fake, shift, float(low), float(high))
+        shifts, scale = [shifts[direction] for shifts in self._shifts], float(self._scales[direction])
+        if scale != 1.0:
+            return self._binned(real, fake, *shifts) / scale
         real.sort()
         fake.sort()
-        return sorted_distance(real, fake, shift, np.empty(min(BLOCK, self._rows), np.float32))
+        return sorted_distance(real, fake, shifts[1] - shifts[0])
 
     @property
     def _binned(self) -> BinnedDistance:
         """The calling thread's."""
         found: BinnedDistance | None = getattr(self._local, "binned", None)
         if found is None:
-            found = self._local.binned = BinnedDistance(self._rows)
+            found = self._local.binned = BinnedDistance()
         return found
+
+
+def find_bulk(comparison: Comparison) -> tuple[Float64, Float64]:
+    """Where nearly all standardised projections lie, by those of a few descriptors: (D,) from, (D,) to."""
+    projected = []
+    for side in (comparison.real, comparison.fake):
+        directions, offsets = fold_moments(comparison.directions, side.moments)
+        projected.append(directions @ side.sample() - offsets[:, None])
+    sample = np.sort(np.concatenate(projected, axis=1), axis=1)
+    outside = int(OUTSIDE * sample.shape[1])
+    return sample[:, outside], sample[:, -1 - outside]

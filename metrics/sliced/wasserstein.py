@@ -15,89 +15,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 1 << 15
-"""Of the bulk of the values; what lies outside goes to the first and the last one."""
+"""The first and the last one also take what lies beyond them."""
 MOST_BINNED = 1 << 24
 """Largest n whose counts OpenCV's float32 histograms hold exactly."""
-CHUNK = 1 << 17
+PIECE = 1 << 18
 """Values at a time, so that they stay in the processor's cache; decides rounding."""
-PIECE = 1 << 15
 BLOCK = 1 << 16
+"""Sorted values whose differences are added in float32."""
+SIDES = 2
 TABLE = 1 << 16
 """Values of an uint16, of which BINS are in use."""
-ZERO, LAST = np.float32(0), np.float32(BINS - 1)
+ZERO, ONE, LAST = np.float32(0), np.float32(1), np.float32(BINS - 1)
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
-def sorted_distance(left: Float32, right: Float32, shift: float, scratch: Float32) -> float:
+def sorted_distance(left: Float32, right: Float32, shift: float = 0.0) -> float:
     """Mean |left - right - shift| of two sorted arrays (n,); float64 sum of float32 blocks."""
-    total = 0.0
+    total, scratch = 0.0, np.empty(min(len(left), BLOCK), np.float32)
     for start in range(0, len(left), BLOCK):
         stop = min(start + BLOCK, len(left))
-        gap = scratch[: stop - start]
-        np.subtract(left[start:stop], right[start:stop], out=gap)
+        gap = np.subtract(left[start:stop], right[start:stop], out=scratch[: stop - start])
         gap -= np.float32(shift)
-        np.abs(gap, out=gap)
-        total += float(gap.sum())
+        total += float(np.abs(gap, out=gap).sum())
     return total / len(left)
 
 
 class BinnedDistance:
-    """W1 of samples of n values, nearly without sorting; holds the scratch space, one per thread."""
+    """W1 nearly without sorting, in units of a bin; holds the scratch space, one per thread.
 
-    def __init__(self, n: int) -> None:
-        self._bin_of = np.empty((2, n), np.uint16)
-        self._clipped = np.empty(min(n, CHUNK), np.float32)
-        self._signs = np.empty(min(n, CHUNK), np.float32)
+    The bulk of the values should lie in 0 .. BINS: this decides the time it takes, not the distance.
+    """
+
+    def __init__(self) -> None:
+        # New arrays of this size would cost more than what is done with them: the system clears their memory.
+        self._histogram = np.empty((BINS, 1), np.float32)
+        self._counts = np.empty((SIDES, BINS), np.int32)
+        self._edges = np.zeros(BINS + 1, np.int32)
+        self._doubles = np.empty((2, BINS))
         self._table = np.zeros(TABLE, np.float32)
+        self._bin_of = np.empty(PIECE, np.uint16)
+        self._fraction = np.empty(PIECE, np.float32)
+        self._signs = np.empty(PIECE, np.float32)
+        self._chosen = np.empty(PIECE, np.bool_)
 
-    def __call__(self, left: Float32, right: Float32, shift: float, low: float, high: float) -> float:
-        """W1 of `left` and `right` + shift, both (n,), which are overwritten.
-
-        low, high   where the bulk of `left` lies, low < high; decides the time it takes, not the distance
-        """
-        scale = np.float32(BINS / (high - low))
-        start = np.float32(-low * float(scale))
-        right += np.float32(shift)
-        count_left = self._count(left, scale, start, self._bin_of[0])
-        count_right = self._count(right, scale, start, self._bin_of[1])
-        edges = np.zeros(BINS + 1, np.int32)
-        np.cumsum(count_left - count_right, out=edges[1:])
-        signs = bin_signs(edges, count_left, count_right)
+    def __call__(self, left: Float32, right: Float32, shift_left: float, shift_right: float) -> float:
+        """W1 of `left` + shift and `right` + shift, both (n,), n at most MOST_BINNED; they are overwritten."""
+        counts, edges = self._counts, self._edges
+        for values, shift, count in zip((left, right), (shift_left, shift_right), counts, strict=True):
+            self._count(values, np.float32(shift), count)
+        np.subtract(counts[0], counts[1], out=edges[1:])
+        np.cumsum(edges[1:], out=edges[1:])
+        edges[-1] = 0
+        signs = bin_signs(edges, counts[0], counts[1])
         self._table[:BINS] = signs
-        total = float(np.dot(signs.astype(np.float64), edges[1:].astype(np.float64)))
-        unsigned_right, sum_right = self._signed_sum(right, self._bin_of[1])
-        unsigned_left, sum_left = self._signed_sum(left, self._bin_of[0])
+        np.copyto(self._doubles[0], signs)
+        np.copyto(self._doubles[1], edges[1:])
+        total = float(np.dot(self._doubles[0], self._doubles[1]))
+        unsigned_right, sum_right = self._signed_sum(right)
+        unsigned_left, sum_left = self._signed_sum(left)
         total += sum_right - sum_left
-        total += unsigned_integral(unsigned_left, unsigned_right, edges, signs == 0)
-        return total / (float(scale) * len(left))
+        total += unsigned_integral(unsigned_left, unsigned_right, edges, signs)
+        return total / len(left)
 
-    def _count(self, values: Float32, scale: np.float32, start: np.float32, bin_of: NDArray[np.uint16]) -> Int32:
-        """Put `values` into units of bins, note the bin of each and count them: (BINS,)."""
-        counts = None
-        for first in range(0, len(values), CHUNK):
-            chunk = values[first : first + CHUNK]
-            chunk *= scale
-            chunk += start
-            clipped = np.clip(chunk, ZERO, LAST, out=self._clipped[: len(chunk)])
-            np.copyto(bin_of[first : first + CHUNK], clipped, casting="unsafe")
-            counts = cv2.calcHist([clipped[None]], [0], None, [BINS], [0, BINS], counts, accumulate=first > 0)
-        assert counts is not None
-        return counts.astype(np.int32).ravel()
+    def _count(self, values: Float32, shift: np.float32, count: Int32) -> None:
+        """Add `shift` to the values, (n,), and count those in each bin: bin k holds k <= value < k + 1."""
+        below = 0
+        for first in range(0, len(values), PIECE):
+            chunk = values[first : first + PIECE]
+            chunk += shift
+            cv2.calcHist([chunk[None]], [0], None, [BINS], [0, BINS], self._histogram, accumulate=first > 0)
+            below += np.count_nonzero(np.less(chunk, ONE, out=self._chosen[: len(chunk)]))
+        np.copyto(count, self._histogram[:, 0], casting="unsafe")
+        # What lies outside is not counted.
+        count[0] = below
 
-    def _signed_sum(self, values: Float32, bin_of: NDArray[np.uint16]) -> tuple[list[Float32], float]:
+    def _signed_sum(self, values: Float32) -> tuple[list[Float32], float]:
         """(values in bins without a sign, sum over the others of the distance to the bin's edge times its sign)."""
         unsigned, total = [], 0.0
         for first in range(0, len(values), PIECE):
-            chunk, bins = values[first : first + PIECE], bin_of[first : first + PIECE]
+            chunk = values[first : first + PIECE]
+            fraction, bins = self._fraction[: len(chunk)], self._bin_of[: len(chunk)]
+            np.clip(chunk, ZERO, LAST, out=fraction)
+            np.copyto(bins, fraction, casting="unsafe")
+            np.copyto(fraction, bins)
+            np.subtract(chunk, fraction, out=fraction)
             signs = look_up(self._table, bins, self._signs[: len(chunk)])
+            total += float(np.dot(fraction, signs))
             # Boolean indices do the same, but at random places take four times as long.
-            unsigned.append(chunk.compress(signs == 0))
-            edge = self._clipped[: len(chunk)]
-            np.copyto(edge, bins)
-            chunk -= edge
-            total += float(np.dot(chunk, signs))
+            unsigned.append(chunk.compress(np.equal(signs, ZERO, out=self._chosen[: len(chunk)])))
         return unsigned, total
 
 
@@ -113,25 +120,30 @@ def bin_signs(edges: Int32, left: Int32, right: Int32) -> NDArray[np.int8]:
     return signs
 
 
-def unsigned_integral(left: list[Float32], right: list[Float32], edges: Int32, unsigned: NDArray[np.bool_]) -> float:
-    """Integral of |D| over the `unsigned` bins, from all values in them, in units of a bin.
+def unsigned_integral(left: list[Float32], right: list[Float32], edges: Int32, signs: NDArray[np.int8]) -> float:
+    """Integral of |D| over the bins of sign 0, from all values in them, in units of a bin.
 
     Where a run of such bins begins or ends with D != 0, |D| values of one side have their partners beyond that
     edge. The edge takes the partners' place, and then the sum of |a - b| of all sorted values is the integral.
     """
-    begins, ends = unsigned.copy(), unsigned.copy()
-    begins[1:] &= ~unsigned[:-1]
-    ends[:-1] &= ~unsigned[1:]
-    first, last = np.flatnonzero(begins), np.flatnonzero(ends) + 1
-    places = np.concatenate([first, last]).astype(np.float32)
-    missing = np.concatenate([edges[first], -edges[last]])
+    places, missing = missing_partners(edges, signs)
     one = np.concatenate([*left, np.repeat(places, np.maximum(missing, 0))])
     other = np.concatenate([*right, np.repeat(places, np.maximum(-missing, 0))])
     if not len(one):
         return 0.0
     one.sort()
     other.sort()
-    return len(one) * sorted_distance(one, other, 0.0, np.empty(min(len(one), BLOCK), np.float32))
+    return len(one) * sorted_distance(one, other)
+
+
+def missing_partners(edges: Int32, signs: NDArray[np.int8]) -> tuple[Float32, Int32]:
+    """(edges of runs of bins of sign 0, how many values the left side lacks there, negative: the right side)."""
+    signed = signs != 0
+    # The first and the last bin have no sign, so that edges where runs end and begin take turns.
+    inner = np.flatnonzero(signed[1:] != signed[:-1]) + 1
+    missing = edges[inner]
+    missing[0::2] *= -1
+    return inner.astype(np.float32), missing
 
 
 def look_up(table: Float32, index: NDArray[np.uint16], out: Float32) -> Float32:

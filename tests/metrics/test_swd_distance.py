@@ -1,4 +1,4 @@
-"""Projection, sorting and distance against their definitions."""
+"""Projection and distance against their definitions, sorted and counted in bins."""
 
 from pathlib import Path
 
@@ -9,14 +9,21 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from metrics.errors import BatchError
+from metrics.sliced import distance
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Moments, Side
+from metrics.sliced.distance import Comparison, FoldedComparison, Moments, Side
 from metrics.sliced.draws import keyed_directions
-from metrics.sliced.projections import Projections, sliced_distances
+from metrics.sliced.projections import Projections, all_distances, sliced_distances
 from metrics.sliced.store import DescriptorStore
 from metrics.sliced.wasserstein import sorted_distance
 
 PATCHES = 32
+
+
+@pytest.fixture(params=["sorted", "counted"], autouse=True)
+def least_binned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with both ways to the distance, which are chosen by the number of descriptors."""
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1 if request.param == "counted" else 1 << 30)
 
 
 def stored(rows: np.ndarray, folder: Path | None = None) -> DescriptorStore:
@@ -125,6 +132,42 @@ def test_a_channel_without_variation_contributes_nothing() -> None:
     assert np.isfinite(distances).all()
 
 
+def test_nearly_all_descriptors_may_be_equal() -> None:
+    """Then the sample does not show where the others lie."""
+    real, fake = np.full((2, 40 * PATCHES, 147), 7, np.float32)
+    real[-3:] += rows_of(1, 0)[:3]
+    fake[-5:] += rows_of(1, 1)[:5]
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    np.testing.assert_allclose(
+        sliced_distances(side(real), side(fake), directions), defined(real, fake, directions), rtol=1e-4
+    )
+
+
+def test_many_comparisons_are_as_each_alone() -> None:
+    sets = [side(rows_of(images, seed)) for images, seed in ((9, 0), (9, 1), (4, 2), (4, 3))]
+    directions = keyed_directions(SwdConfig(), 64)
+    comparisons = [
+        Comparison(real=sets[0], fake=sets[1], directions=directions[:200]),
+        Comparison(real=sets[2], fake=sets[3], directions=directions[:3]),
+        Comparison(real=sets[1], fake=sets[0], directions=directions[:130]),
+    ]
+    done: list[int] = []
+    found = all_distances(comparisons, jobs=3, step=done.append)
+    for comparison, one in zip(comparisons, found, strict=True):
+        alone = sliced_distances(comparison.real, comparison.fake, comparison.directions)
+        np.testing.assert_array_equal(one, alone)
+    assert sum(done) == sum(comparison.rows * len(comparison.directions) for comparison in comparisons)
+
+
+def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> float:
+        raise ZeroDivisionError("in a thread")
+
+    monkeypatch.setattr(FoldedComparison, "distance", fail)
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        sliced_distances(side(rows_of(4, 0)), side(rows_of(4, 1)), keyed_directions(SwdConfig(), 64), jobs=2)
+
+
 def test_unequal_sets_are_refused() -> None:
     with pytest.raises(BatchError, match="320 and 352 descriptors"):
         sliced_distances(side(rows_of(10, 0)), side(rows_of(11, 1)), keyed_directions(SwdConfig(), 64)[:2])
@@ -137,5 +180,5 @@ def test_unequal_sets_are_refused() -> None:
 @settings(max_examples=60, deadline=None)
 def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]], shift: float) -> None:
     left, right = (np.sort(np.array(values, np.float32)) for values in zip(*pairs, strict=True))
-    found = sorted_distance(left, right, shift, np.empty(1 << 16, np.float32))
+    found = sorted_distance(left, right, shift)
     assert found == pytest.approx(wasserstein_distance(left - shift, right), rel=1e-4, abs=1e-3)

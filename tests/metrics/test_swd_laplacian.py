@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from metrics.errors import UsageError
 from metrics.sliced.config import SwdConfig, level_sizes
-from metrics.sliced.draws import keyed_corners, keyed_directions
+from metrics.sliced.draws import keyed_corners, keyed_directions, keyed_generator
 from metrics.sliced.laplacian import laplacian_pyramid, mirror_index, up_patches
 from metrics.sliced.patches import PatchExtractor, images_at_once
 
@@ -105,6 +105,15 @@ def test_draws_are_keyed_by_seed_set_and_image_and_not_by_finer_levels() -> None
     assert not np.array_equal(base[1], keyed_corners(config, "real", (64, 32, 16), [8])[1])
     assert not np.array_equal(base[1], keyed_corners(SwdConfig(seed=1), "real", (64, 32, 16), [7])[1])
     assert not np.array_equal(base[0] % 64, base[1] % 32)
+
+
+def test_positions_are_32_random_bits_of_the_image_s_own_generator() -> None:
+    config, sizes, images = SwdConfig(patches=20, seed=5), (64, 32, 16), [3, 1 << 40]
+    found = keyed_corners(config, "fake", sizes, images)
+    for row, image in enumerate(images):
+        bits = keyed_generator(5, "fake", image).integers(0, 1 << 32, (3, 2, 20), np.uint32).astype(np.int64)
+        for size, level, (x, y) in zip(sizes, found, bits[::-1], strict=True):
+            np.testing.assert_array_equal(level[row], (y * (size - 6) >> 32) * size + (x * (size - 6) >> 32))
 
 
 def test_directions_have_unit_length_and_no_preferred_axis() -> None:

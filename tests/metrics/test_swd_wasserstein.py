@@ -1,0 +1,99 @@
+"""The distance of two one-dimensional samples, by counting in bins, against its definition."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics.sliced import wasserstein
+from metrics.sliced.wasserstein import BINS, PIECE, BinnedDistance, bin_signs, look_up, missing_partners
+
+TOLERANCE = 1e-3
+"""Bins: a value in the middle of 2^15 bins is a float32 to about as much."""
+
+
+def defined(left: np.ndarray, right: np.ndarray, shifts: tuple[float, float]) -> float:
+    """W1 of the values that counting sees: shifted in float32."""
+    one, other = (
+        np.sort((values + np.float32(shift)).astype(np.float64))
+        for values, shift in zip((left, right), shifts, strict=True)
+    )
+    return float(np.abs(one - other).mean())
+
+
+def binned(left: np.ndarray, right: np.ndarray, shifts: tuple[float, float] = (0.0, 0.0)) -> float:
+    return BinnedDistance()(left.copy(), right.copy(), *shifts)
+
+
+# Values on and between edges, many in one bin, in the outer bins and far beyond them.
+positions = st.one_of(
+    st.integers(-3, 12).map(float),
+    st.floats(0, 12, width=32),
+    st.floats(100, 100.5, width=32),
+    st.floats(-1e6, 1e6, width=32),
+    st.floats(BINS - 2, BINS + 2, width=32),
+)
+
+
+@given(st.lists(st.tuples(positions, positions), min_size=1, max_size=120), st.floats(-50, 50), st.floats(-50, 50))
+@settings(max_examples=200, deadline=None)
+def test_counting_gives_w1(pairs: list[tuple[float, float]], shift: float, other_shift: float) -> None:
+    left, right = (np.array(values, np.float32) for values in zip(*pairs, strict=True))
+    shifts = shift, other_shift
+    expected = defined(left, right, shifts)
+    assert binned(left, right, shifts) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
+    assert binned(right, left, shifts[::-1]) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("spread", [0.01, 3.0, BINS / 6, 50.0 * BINS])
+@pytest.mark.parametrize("moved", [0.0, 0.02, 2.0])
+def test_large_samples_of_any_spread(spread: float, moved: float) -> None:
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((2, PIECE + 4321), np.float32) * np.float32(spread) + np.float32(BINS / 2)
+    right += np.float32(moved * spread)
+    np.testing.assert_allclose(binned(left, right), defined(left, right, (0, 0)), rtol=2e-6, atol=1e-5)
+
+
+def test_heavy_tails_and_few_different_values() -> None:
+    rng = np.random.default_rng(1)
+    heavy = (rng.standard_t(1.5, (2, 70_000)) * 500 + BINS / 2).astype(np.float32)
+    np.testing.assert_allclose(binned(*heavy), defined(*heavy, (0, 0)), rtol=2e-6)
+    few = rng.integers(0, 7, (2, 70_000)).astype(np.float32) * 1000
+    np.testing.assert_allclose(binned(*few), defined(*few, (0, 0)), rtol=2e-6)
+
+
+def test_equal_samples_are_at_distance_zero() -> None:
+    left = np.random.default_rng(0).normal(BINS / 2, BINS / 6, 100_000).astype(np.float32)
+    assert binned(left, left[::-1]) == 0.0
+
+
+def test_one_object_serves_many_samples() -> None:
+    distance, rng = BinnedDistance(), np.random.default_rng(0)
+    for n in (5000, 10, 100_000):
+        left, right = rng.normal(BINS / 2, BINS / 6, (2, n)).astype(np.float32)
+        assert distance(left.copy(), right.copy(), 0.0, 1.5) == binned(left, right, (0.0, 1.5))
+
+
+def test_signs_are_those_that_cannot_change() -> None:
+    left, right = np.zeros(BINS, np.int32), np.zeros(BINS, np.int32)
+    left[[3, 4, 9]], right[[4, 8, 9]] = [2, 1, 3], [3, 2, 1]
+    edges = np.concatenate([[0], np.cumsum(left - right)]).astype(np.int32)
+    assert edges[3:11].tolist() == [0, 2, 0, 0, 0, 0, -2, 0]
+    signs = bin_signs(edges, left, right)
+    assert signs[3:11].tolist() == [1, 0, 0, 0, 0, -1, 0, 0]
+    places, missing = missing_partners(edges, signs)
+    assert list(zip(places.tolist(), missing.tolist(), strict=True)) == [(3, 0), (4, 2), (8, 0), (9, -2)]
+
+
+def test_older_opencv_looks_up_with_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    table, index = rng.standard_normal(1 << 16, np.float32), rng.integers(0, 1 << 16, 1000).astype(np.uint16)
+    expected = table[index]
+    np.testing.assert_array_equal(look_up(table, index, np.empty(1000, np.float32)), expected)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise cv2.error("8 bits only")
+
+    monkeypatch.setattr(wasserstein.cv2, "LUT", refuse)
+    np.testing.assert_array_equal(look_up(table, index, np.empty(1000, np.float32)), expected)
