@@ -68,7 +68,7 @@ class SwdStatistics:
 
         Loads the level and a temporary of equal size: 2.5 GiB at 2^21 rows.
         """
-        rows = np.ascontiguousarray(self.stores[size].read(np.arange(self.n)).swapaxes(1, 2))
+        rows = np.array(self.stores[size].read(np.arange(self.n)).swapaxes(1, 2), order="C")
         cube = rows.reshape(-1, CHANNELS, PATCH, PATCH)
         mean = np.mean(cube, axis=(0, 2, 3), keepdims=True)
         cube -= mean

@@ -86,6 +86,13 @@ def test_reference_moments_are_float32_reductions(natural_images: Any) -> None:
     np.testing.assert_array_equal(found.std, np.std(cube - mean, axis=(0, 2, 3)))
 
 
+def test_reference_moments_leave_descriptors_alone(natural_images: Any) -> None:
+    statistics = fed(natural_images(5, 32), 5, config=SwdConfig(patches=1))
+    before = np.array(statistics.stores[32].read(np.arange(5)))
+    statistics.reference_moments(32)
+    np.testing.assert_array_equal(statistics.stores[32].read(np.arange(5)), before)
+
+
 def test_shards_merge_to_the_whole(natural_images: Any, tmp_path: Path) -> None:
     images = natural_images(11, 32)
     whole = fed(images, 4)
