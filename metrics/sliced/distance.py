@@ -120,14 +120,18 @@ class FoldedComparison:
         per_image = out.reshape(len(out), len(read), -1).swapaxes(0, 1)
         np.matmul(self._directions[which][directions], read, out=per_image)
 
+    def shift(self, which: int, direction: int) -> float:
+        """What is to be added to one side's raw projections on direction number `direction`."""
+        return float(self._shifts[which][direction])
+
     def distance(self, direction: int, real: Float32, fake: Float32) -> float:
-        """W1 of both sides' raw projections (rows,) on direction number `direction`; they are overwritten."""
-        shifts, scale = [shifts[direction] for shifts in self._shifts], float(self._scales[direction])
+        """W1 of both sides' shifted projections (rows,) on direction number `direction`; may sort them."""
+        scale = float(self._scales[direction])
         if scale != 1.0:
-            return self._binned(real, fake, *shifts) / scale
+            return self._binned(real, fake) / scale
         real.sort()
         fake.sort()
-        return sorted_distance(real, fake, shifts[1] - shifts[0])
+        return sorted_distance(real, fake)
 
     @property
     def _binned(self) -> BinnedDistance:

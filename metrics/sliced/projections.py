@@ -3,13 +3,15 @@
 Directions are taken as many at a time as the memory holds. Two kinds of work alternate in the threads: matrix products,
 which project descriptors on directions, and distances of the projections from before. They overlap, also from one
 comparison to the next: products are few long calls, so that distances, many short ones, do not wait for one another.
+Projections lie in blocks of some descriptors, each written by one product, and are joined for the distances.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from math import prod
+from threading import Lock, local
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +19,15 @@ from numpy.typing import NDArray
 from metrics.sliced.distance import Comparison, FoldedComparison, Side
 from metrics.threads import one_blas_thread, one_opencv_thread
 
-BLOCK_ROWS = 8192
-"""Rows per matrix product, about: fixed, so that rounding does not depend on the number of threads."""
+BLOCK_ROWS = 1 << 14
+"""Descriptors per block, about: fixed, so that rounding does not depend on the number of threads."""
 BUFFER_BYTES = 2 << 30
 """Memory for projections; decides how many directions go at a time."""
 MOST_AT_ONCE = 128
 """Directions at a time: more would hardly speed up the matrix product and only need memory."""
 ROWS_PER_TASK = 4
 PAD = 16
-"""Values between the rows: rows a power of two apart would compete for the same places in the processor's cache."""
+"""Values between rows: those a power of two apart would compete for the same places in the processor's cache."""
 SIDES = 2
 FLOAT_BYTES = 4
 
@@ -54,13 +56,24 @@ class Projections:
             return 2, wanted
         return 1, max(1, min(wanted, fit))
 
-    def buffer(self, number: int, at_once: int, rows: int) -> Float32:
-        """Buffer 0 or 1: (at_once, 2, rows) float32, of which only the last axis is contiguous."""
-        needed = at_once * SIDES * (rows + PAD)
+    def buffer(self, number: int, at_once: int, rows: int, block: int) -> Float32:
+        """Buffer 0 or 1: (blocks, at_once, 2, block) float32 for `rows` descriptors, the last block partly filled."""
+        shape = -(-rows // block), at_once, SIDES, block + PAD
+        needed = prod(shape)
         if len(self._memory[number]) < needed:
             self._memory[number] = np.empty(0, np.float32)
             self._memory[number] = np.empty(needed, np.float32)
-        return self._memory[number][:needed].reshape(at_once, SIDES, rows + PAD)[..., :rows]
+        return self._memory[number][:needed].reshape(shape)[..., :block]
+
+
+def join_blocks(blocks: Float32, shift: float, out: Float32) -> Float32:
+    """Blocks (b, block), the last one partly filled, one after the other in `out` (rows,), with `shift` added."""
+    block = blocks.shape[1]
+    whole = len(out) // block
+    np.add(blocks[:whole], np.float32(shift), out=out[: whole * block].reshape(whole, block))
+    rest = out[whole * block :]
+    np.add(blocks[-1, : len(rest)], np.float32(shift), out=rest)
+    return out
 
 
 class _Running:
@@ -71,6 +84,15 @@ class _Running:
         self.result = np.empty(len(comparison.directions))
         self._lock = Lock()
         self._folded: FoldedComparison | None = None
+        self._local = local()
+
+    @property
+    def joined(self) -> Float32:
+        """The calling thread's room for one direction: (2, rows)."""
+        found: Float32 | None = getattr(self._local, "joined", None)
+        if found is None:
+            found = self._local.joined = np.empty((SIDES, self.comparison.rows + PAD), np.float32)
+        return found[:, : self.comparison.rows]
 
     @property
     def folded(self) -> FoldedComparison:
@@ -95,37 +117,49 @@ class _Batch:
     step: Step | None
 
     @property
+    def images_per_block(self) -> int:
+        """Images whose descriptors make one block."""
+        return max(1, BLOCK_ROWS // self.running.comparison.real.store.patches)
+
+    @property
     def values(self) -> Float32:
-        """(directions, 2, rows) projections."""
-        rows = self.running.comparison.rows
-        return self.memory.buffer(self.buffer, self.at_once, rows)[: self.stop - self.start]
+        """(blocks, directions, 2, block) projections."""
+        comparison = self.running.comparison
+        block = self.images_per_block * comparison.real.store.patches
+        return self.memory.buffer(self.buffer, self.at_once, comparison.rows, block)[:, : self.stop - self.start]
 
     def products(self) -> list[Task]:
-        """Tasks that compute the projections, about BLOCK_ROWS descriptors each."""
-        running, directions, values = self.running, slice(self.start, self.stop), self.values
+        """Tasks that compute the projections, one block each."""
+        running, directions, values, step = (
+            self.running,
+            slice(self.start, self.stop),
+            self.values,
+            self.images_per_block,
+        )
         side = running.comparison.real
-        patches = side.store.patches
-        step = max(1, BLOCK_ROWS // patches)
 
-        def task(which: int, first: int) -> None:
-            images = slice(first, min(first + step, len(side.slots)))
-            out = values[:, which, first * patches : images.stop * patches]
+        def task(which: int, number: int) -> None:
+            images = slice(number * step, min((number + 1) * step, len(side.slots)))
+            out = values[number, :, which, : (images.stop - images.start) * side.store.patches]
             running.folded.project(which, images, directions, out)
 
-        return [partial(task, which, first) for first in range(0, len(side.slots), step) for which in range(SIDES)]
+        return [partial(task, which, number) for number in range(len(values)) for which in range(SIDES)]
 
     def distances(self) -> list[Task]:
         """Tasks that turn the projections into distances, a few directions each."""
         running, values = self.running, self.values
 
         def task(first: int) -> None:
-            for row in range(first, min(first + ROWS_PER_TASK, len(values))):
+            joined = running.joined
+            for row in range(first, min(first + ROWS_PER_TASK, self.stop - self.start)):
                 number = self.start + row
-                running.result[number] = running.folded.distance(number, values[row, 0], values[row, 1])
+                for which, out in enumerate(joined):
+                    join_blocks(values[:, row, which], running.folded.shift(which, number), out)
+                running.result[number] = running.folded.distance(number, joined[0], joined[1])
                 if self.step is not None:
                     self.step(running.comparison.rows)
 
-        return [partial(task, first) for first in range(0, len(values), ROWS_PER_TASK)]
+        return [partial(task, first) for first in range(0, self.stop - self.start, ROWS_PER_TASK)]
 
 
 def _batches(running: Sequence[_Running], memory: Projections, step: Step | None) -> list[_Batch]:

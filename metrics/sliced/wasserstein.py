@@ -31,13 +31,12 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
-def sorted_distance(left: Float32, right: Float32, shift: float = 0.0) -> float:
-    """Mean |left - right - shift| of two sorted arrays (n,); float64 sum of float32 blocks."""
+def sorted_distance(left: Float32, right: Float32) -> float:
+    """Mean |left - right| of two sorted arrays (n,); float64 sum of float32 blocks."""
     total, scratch = 0.0, np.empty(min(len(left), BLOCK), np.float32)
     for start in range(0, len(left), BLOCK):
         stop = min(start + BLOCK, len(left))
         gap = np.subtract(left[start:stop], right[start:stop], out=scratch[: stop - start])
-        gap -= np.float32(shift)
         total += float(np.abs(gap, out=gap).sum())
     return total / len(left)
 
@@ -60,11 +59,11 @@ class BinnedDistance:
         self._signs = np.empty(PIECE, np.float32)
         self._chosen = np.empty(PIECE, np.bool_)
 
-    def __call__(self, left: Float32, right: Float32, shift_left: float, shift_right: float) -> float:
-        """W1 of `left` + shift and `right` + shift, both (n,), n at most MOST_BINNED; they are overwritten."""
+    def __call__(self, left: Float32, right: Float32) -> float:
+        """W1 of `left` and `right`, both (n,), n at most MOST_BINNED."""
         counts, edges = self._counts, self._edges
-        for values, shift, count in zip((left, right), (shift_left, shift_right), counts, strict=True):
-            self._count(values, np.float32(shift), count)
+        self._count(left, counts[0])
+        self._count(right, counts[1])
         np.subtract(counts[0], counts[1], out=edges[1:])
         np.cumsum(edges[1:], out=edges[1:])
         edges[-1] = 0
@@ -79,12 +78,11 @@ class BinnedDistance:
         total += unsigned_integral(unsigned_left, unsigned_right, edges, signs)
         return total / len(left)
 
-    def _count(self, values: Float32, shift: np.float32, count: Int32) -> None:
-        """Add `shift` to the values, (n,), and count those in each bin: bin k holds k <= value < k + 1."""
+    def _count(self, values: Float32, count: Int32) -> None:
+        """Count the values, (n,), in each bin: bin k holds k <= value < k + 1."""
         below = 0
         for first in range(0, len(values), PIECE):
             chunk = values[first : first + PIECE]
-            chunk += shift
             cv2.calcHist([chunk[None]], [0], None, [BINS], [0, BINS], self._histogram, accumulate=first > 0)
             below += np.count_nonzero(np.less(chunk, ONE, out=self._chosen[: len(chunk)]))
         np.copyto(count, self._histogram[:, 0], casting="unsafe")

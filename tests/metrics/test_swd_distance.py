@@ -6,23 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
 
 from metrics.errors import BatchError
-from metrics.sliced import distance
+from metrics.sliced import distance, projections
 from metrics.sliced.config import SwdConfig
 from metrics.sliced.distance import Comparison, FoldedComparison, Moments, Side
 from metrics.sliced.draws import keyed_directions
-from metrics.sliced.projections import Projections, all_distances, sliced_distances
+from metrics.sliced.projections import Projections, all_distances, join_blocks, sliced_distances
 from metrics.sliced.store import DescriptorStore
-from metrics.sliced.wasserstein import sorted_distance
 
 PATCHES = 32
 
 
 @pytest.fixture(params=["sorted", "counted"], autouse=True)
 def least_binned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test with both ways to the distance, which are chosen by the number of descriptors."""
+    """Every test with both ways to the distance, which are chosen by the number of descriptors, and small blocks."""
+    monkeypatch.setattr(projections, "BLOCK_ROWS", 1000)
     monkeypatch.setattr(distance, "LEAST_BINNED", 1 if request.param == "counted" else 1 << 30)
 
 
@@ -173,12 +172,10 @@ def test_unequal_sets_are_refused() -> None:
         sliced_distances(side(rows_of(10, 0)), side(rows_of(11, 1)), keyed_directions(SwdConfig(), 64)[:2])
 
 
-@given(
-    st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=200),
-    st.floats(-10, 10),
-)
-@settings(max_examples=60, deadline=None)
-def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]], shift: float) -> None:
-    left, right = (np.sort(np.array(values, np.float32)) for values in zip(*pairs, strict=True))
-    found = sorted_distance(left, right, shift)
-    assert found == pytest.approx(wasserstein_distance(left - shift, right), rel=1e-4, abs=1e-3)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_blocks_are_joined_in_order(rows: int, block: int, shift: int) -> None:
+    blocks = np.full((-(-rows // block), block), np.nan, np.float32)
+    blocks.ravel()[:rows] = np.arange(rows)
+    found = join_blocks(blocks, shift, np.empty(rows, np.float32))
+    np.testing.assert_array_equal(found, np.arange(rows) + shift)

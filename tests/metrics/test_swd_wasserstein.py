@@ -5,25 +5,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
 
 from metrics.sliced import wasserstein
-from metrics.sliced.wasserstein import BINS, PIECE, BinnedDistance, bin_signs, look_up, missing_partners
+from metrics.sliced.wasserstein import (
+    BINS,
+    PIECE,
+    BinnedDistance,
+    bin_signs,
+    look_up,
+    missing_partners,
+    sorted_distance,
+)
 
 TOLERANCE = 1e-3
 """Bins: a value in the middle of 2^15 bins is a float32 to about as much."""
 
 
-def defined(left: np.ndarray, right: np.ndarray, shifts: tuple[float, float]) -> float:
-    """W1 of the values that counting sees: shifted in float32."""
-    one, other = (
-        np.sort((values + np.float32(shift)).astype(np.float64))
-        for values, shift in zip((left, right), shifts, strict=True)
-    )
-    return float(np.abs(one - other).mean())
+def defined(left: np.ndarray, right: np.ndarray) -> float:
+    return float(np.abs(np.sort(left.astype(np.float64)) - np.sort(right.astype(np.float64))).mean())
 
 
-def binned(left: np.ndarray, right: np.ndarray, shifts: tuple[float, float] = (0.0, 0.0)) -> float:
-    return BinnedDistance()(left.copy(), right.copy(), *shifts)
+def binned(left: np.ndarray, right: np.ndarray) -> float:
+    return BinnedDistance()(left, right)
 
 
 # Values on and between edges, many in one bin, in the outer bins and far beyond them.
@@ -36,14 +40,22 @@ positions = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(positions, positions), min_size=1, max_size=120), st.floats(-50, 50), st.floats(-50, 50))
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]]) -> None:
+    left, right = (np.sort(np.array(values, np.float32)) for values in zip(*pairs, strict=True))
+    assert sorted_distance(left, right) == pytest.approx(wasserstein_distance(left, right), rel=1e-4, abs=1e-3)
+
+
+@given(st.lists(st.tuples(positions, positions), min_size=1, max_size=120))
 @settings(max_examples=200, deadline=None)
-def test_counting_gives_w1(pairs: list[tuple[float, float]], shift: float, other_shift: float) -> None:
+def test_counting_gives_w1(pairs: list[tuple[float, float]]) -> None:
     left, right = (np.array(values, np.float32) for values in zip(*pairs, strict=True))
-    shifts = shift, other_shift
-    expected = defined(left, right, shifts)
-    assert binned(left, right, shifts) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
-    assert binned(right, left, shifts[::-1]) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
+    before = left.copy(), right.copy()
+    expected = defined(left, right)
+    assert binned(left, right) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
+    assert binned(right, left) == pytest.approx(expected, rel=1e-5, abs=TOLERANCE)
+    np.testing.assert_array_equal((left, right), before)
 
 
 @pytest.mark.parametrize("spread", [0.01, 3.0, BINS / 6, 50.0 * BINS])
@@ -52,15 +64,15 @@ def test_large_samples_of_any_spread(spread: float, moved: float) -> None:
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((2, PIECE + 4321), np.float32) * np.float32(spread) + np.float32(BINS / 2)
     right += np.float32(moved * spread)
-    np.testing.assert_allclose(binned(left, right), defined(left, right, (0, 0)), rtol=2e-6, atol=1e-5)
+    np.testing.assert_allclose(binned(left, right), defined(left, right), rtol=2e-6, atol=1e-5)
 
 
 def test_heavy_tails_and_few_different_values() -> None:
     rng = np.random.default_rng(1)
     heavy = (rng.standard_t(1.5, (2, 70_000)) * 500 + BINS / 2).astype(np.float32)
-    np.testing.assert_allclose(binned(*heavy), defined(*heavy, (0, 0)), rtol=2e-6)
+    np.testing.assert_allclose(binned(*heavy), defined(*heavy), rtol=2e-6)
     few = rng.integers(0, 7, (2, 70_000)).astype(np.float32) * 1000
-    np.testing.assert_allclose(binned(*few), defined(*few, (0, 0)), rtol=2e-6)
+    np.testing.assert_allclose(binned(*few), defined(*few), rtol=2e-6)
 
 
 def test_equal_samples_are_at_distance_zero() -> None:
@@ -72,7 +84,7 @@ def test_one_object_serves_many_samples() -> None:
     distance, rng = BinnedDistance(), np.random.default_rng(0)
     for n in (5000, 10, 100_000):
         left, right = rng.normal(BINS / 2, BINS / 6, (2, n)).astype(np.float32)
-        assert distance(left.copy(), right.copy(), 0.0, 1.5) == binned(left, right, (0.0, 1.5))
+        assert distance(left, right) == binned(left, right)
 
 
 def test_signs_are_those_that_cannot_change() -> None:
