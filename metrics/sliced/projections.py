@@ -51,10 +51,12 @@ class Projections:
         Two buffers, one to be filled while the other is used, unless that makes the products small.
         """
         wanted = min(directions, MOST_AT_ONCE)
-        fit = self._limit // (SIDES * FLOAT_BYTES * (rows + PAD))
+        fit = self._limit // (SIDES * FLOAT_BYTES * rows)
         if fit >= 2 * wanted:
             return 2, wanted
-        return 1, max(1, min(wanted, fit))
+        # As many times as it takes, evenly: a few directions left over would cost a whole pass over the descriptors.
+        times = -(-directions // max(1, min(wanted, fit)))
+        return 1, -(-directions // times)
 
     def buffer(self, number: int, at_once: int, rows: int, block: int) -> Float32:
         """Buffer 0 or 1: (blocks, at_once, 2, block) float32 for `rows` descriptors, the last block partly filled."""

@@ -158,6 +158,13 @@ def test_many_comparisons_are_as_each_alone() -> None:
     assert sum(done) == sum(comparison.rows * len(comparison.directions) for comparison in comparisons)
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(1 << 21, (1, 128)), (1 << 20, (2, 128)), ((1 << 21) + 1, (1, 103)), (1 << 30, (1, 1))]
+)
+def test_memory_decides_how_many_directions_go_at_a_time(rows: int, expected: tuple[int, int]) -> None:
+    assert Projections(2 << 30).shape(512, rows) == expected
+
+
 def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> float:
         raise ZeroDivisionError("in a thread")
