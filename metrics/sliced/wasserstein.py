@@ -7,7 +7,8 @@ counted in bins, which gives D at every edge. Inside most bins D cannot change i
     integral of D over bin k = D(k + 1) - sum of (a - k) + sum of (b - k)        in units of a bin,
 
 summed over the values in the bin. Only the values of the other bins are sorted, a few per cent: D is a walk that from
-one edge to the next moves by less than its own size, except near its zeros.
+one edge to the next moves by less than its own size, except near its zeros. If they are many, they are first counted
+again, in bins that are finer because only those intervals are left.
 """
 
 import cv2
@@ -22,6 +23,8 @@ PIECE = 1 << 18
 """Values at a time, so that they stay in the processor's cache; decides rounding."""
 BLOCK = 1 << 16
 """Sorted values whose differences are added in float32."""
+LEAST_AGAIN = 1 << 15
+"""Values without a sign from which on counting them again is faster than sorting."""
 SIDES = 2
 TABLE = 1 << 16
 """Values of an uint16, of which BINS are in use."""
@@ -61,6 +64,10 @@ class BinnedDistance:
 
     def __call__(self, left: Float32, right: Float32) -> float:
         """W1 of `left` and `right`, both (n,), n at most MOST_BINNED."""
+        return self._integral(left, right) / len(left)
+
+    def _integral(self, left: Float32, right: Float32) -> float:
+        """Integral of |D|; many values without a sign are counted again, in finer bins."""
         counts, edges = self._counts, self._edges
         self._count(left, counts[0])
         self._count(right, counts[1])
@@ -75,8 +82,19 @@ class BinnedDistance:
         unsigned_right, sum_right = self._signed_sum(right)
         unsigned_left, sum_left = self._signed_sum(left)
         total += sum_right - sum_left
-        total += unsigned_integral(unsigned_left, unsigned_right, edges, signs)
-        return total / len(left)
+        one, other = with_partners(unsigned_left, unsigned_right, edges, signs)
+        if len(one) < LEAST_AGAIN or 2 * len(one) > len(left):
+            return total + sorted_integral(one, other)
+        # D is 0 now between the runs of such bins, so that the gaps may be closed, and the bins are few.
+        before = np.zeros(BINS + 1, np.float32)
+        np.cumsum(signs == 0, out=before[1:])
+        finer = np.float32(BINS / before[-1])
+        for values in (one, other):
+            bins = np.floor(np.clip(values, ZERO, np.float32(BINS)))
+            values -= bins
+            values += before.take(bins.astype(np.int32))
+            values *= finer
+        return total + self._integral(one, other) / float(finer)
 
     def _count(self, values: Float32, count: Int32) -> None:
         """Count the values, (n,), in each bin: bin k holds k <= value < k + 1."""
@@ -118,20 +136,27 @@ def bin_signs(edges: Int32, left: Int32, right: Int32) -> NDArray[np.int8]:
     return signs
 
 
-def unsigned_integral(left: list[Float32], right: list[Float32], edges: Int32, signs: NDArray[np.int8]) -> float:
-    """Integral of |D| over the bins of sign 0, from all values in them, in units of a bin.
+def with_partners(
+    left: list[Float32], right: list[Float32], edges: Int32, signs: NDArray[np.int8]
+) -> tuple[Float32, Float32]:
+    """All values in bins of sign 0, completed to m on either side: W1 times m is the integral of |D| over these bins.
 
     Where a run of such bins begins or ends with D != 0, |D| values of one side have their partners beyond that
-    edge. The edge takes the partners' place, and then the sum of |a - b| of all sorted values is the integral.
+    edge. The edge takes the partners' place.
     """
     places, missing = missing_partners(edges, signs)
     one = np.concatenate([*left, np.repeat(places, np.maximum(missing, 0))])
     other = np.concatenate([*right, np.repeat(places, np.maximum(-missing, 0))])
-    if not len(one):
+    return one, other
+
+
+def sorted_integral(left: Float32, right: Float32) -> float:
+    """Integral of |D| of values (m,), which are sorted in place."""
+    if not len(left):
         return 0.0
-    one.sort()
-    other.sort()
-    return len(one) * sorted_distance(one, other)
+    left.sort()
+    right.sort()
+    return len(left) * sorted_distance(left, right)
 
 
 def missing_partners(edges: Int32, signs: NDArray[np.int8]) -> tuple[Float32, Int32]:
