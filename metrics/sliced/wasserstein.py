@@ -86,15 +86,30 @@ class BinnedDistance:
         if len(one) < LEAST_AGAIN or 2 * len(one) > len(left):
             return total + sorted_integral(one, other)
         # D is 0 now between the runs of such bins, so that the gaps may be closed, and the bins are few.
-        before = np.zeros(BINS + 1, np.float32)
-        np.cumsum(signs == 0, out=before[1:])
+        before = np.cumsum(signs == 0)
         finer = np.float32(BINS / before[-1])
-        for values in (one, other):
-            bins = np.floor(np.clip(values, ZERO, np.float32(BINS)))
-            values -= bins
-            values += before.take(bins.astype(np.int32))
-            values *= finer
+        self._table[0], self._table[1:BINS] = 0, before[:-1]
+        self._close_gaps(one, finer)
+        self._close_gaps(other, finer)
         return total + self._integral(one, other) / float(finer)
+
+    def _close_gaps(self, values: Float32, finer: np.float32) -> None:
+        """Put values (m,) of bin k into bin table[k], and into units of finer bins then."""
+        for first in range(0, len(values), PIECE):
+            chunk = values[first : first + PIECE]
+            bins = self._split(chunk)
+            np.copyto(chunk, self._fraction[: len(chunk)])
+            chunk += look_up(self._table, bins, self._signs[: len(chunk)])
+            chunk *= finer
+
+    def _split(self, chunk: Float32) -> NDArray[np.uint16]:
+        """The bins of the values, and in `_fraction` how far they lie beyond their bins' edges."""
+        fraction, bins = self._fraction[: len(chunk)], self._bin_of[: len(chunk)]
+        np.clip(chunk, ZERO, LAST, out=fraction)
+        np.copyto(bins, fraction, casting="unsafe")
+        np.copyto(fraction, bins)
+        np.subtract(chunk, fraction, out=fraction)
+        return bins
 
     def _count(self, values: Float32, count: Int32) -> None:
         """Count the values, (n,), in each bin: bin k holds k <= value < k + 1."""
@@ -112,13 +127,8 @@ class BinnedDistance:
         unsigned, total = [], 0.0
         for first in range(0, len(values), PIECE):
             chunk = values[first : first + PIECE]
-            fraction, bins = self._fraction[: len(chunk)], self._bin_of[: len(chunk)]
-            np.clip(chunk, ZERO, LAST, out=fraction)
-            np.copyto(bins, fraction, casting="unsafe")
-            np.copyto(fraction, bins)
-            np.subtract(chunk, fraction, out=fraction)
-            signs = look_up(self._table, bins, self._signs[: len(chunk)])
-            total += float(np.dot(fraction, signs))
+            signs = look_up(self._table, self._split(chunk), self._signs[: len(chunk)])
+            total += float(np.dot(self._fraction[: len(chunk)], signs))
             # Boolean indices do the same, but at random places take four times as long.
             unsigned.append(chunk.compress(np.equal(signs, ZERO, out=self._chosen[: len(chunk)])))
         return unsigned, total
