@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
@@ -18,8 +18,8 @@ from metrics.sliced.wasserstein import (
     sorted_distance,
 )
 
-TOLERANCE = 1e-3
-"""Bins: a value in the middle of 2^15 bins is a float32 to about as much."""
+TOLERANCE = 1e-2
+"""Bins: float32 numbers at the last of 2^15 bins are 0.004 apart, and values are moved up to twice."""
 
 
 def defined(left: np.ndarray, right: np.ndarray) -> float:
@@ -53,6 +53,7 @@ def least_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(wasserstein, "LEAST_AGAIN", 1 if request.param == "counted again" else 1 << 30)
 
 
+@example([(1.0, 100.0), (BINS - 2.0, BINS + 0.5)])
 @given(st.lists(st.tuples(positions, positions), min_size=1, max_size=120))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_counting_gives_w1(pairs: list[tuple[float, float]]) -> None:
