@@ -63,19 +63,20 @@ def child_ours_end(options: dict[str, Any]) -> dict[str, Any]:
 def child_ours_distance(options: dict[str, Any]) -> dict[str, Any]:
     """Our distance stage on random descriptors, twice: the first level of a run also gets the memory."""
     from metrics.sliced.config import SwdConfig
-    from metrics.sliced.distance import Moments, Projections, Side, sliced_distances
+    from metrics.sliced.distance import Moments, Side
     from metrics.sliced.draws import keyed_directions
+    from metrics.sliced.projections import Projections, sliced_distances
     from metrics.sliced.store import DescriptorStore
 
-    rows, images = options["rows"], options["rows"] // PATCHES
+    images = options["rows"] // PATCHES
     folder = Path(options["folder"]) if options["folder"] else None
     moments = Moments(mean=np.zeros(3), std=np.ones(3))
     sides = []
     for seed in range(2):
-        rng, store = np.random.default_rng(seed), DescriptorStore(rows, folder)
-        for start in range(0, rows, 1 << 14):
-            store.write(start, rng.standard_normal((min(1 << 14, rows - start), VALUES), np.float32))
-        sides.append(Side(store=store, moments=moments, slots=np.arange(images), patches=PATCHES))
+        rng, store = np.random.default_rng(seed), DescriptorStore(images, PATCHES, folder)
+        for start in range(0, images, 128):
+            store.write(start, rng.standard_normal((min(128, images - start), VALUES, PATCHES), np.float32))
+        sides.append(Side(store=store, moments=moments, slots=np.arange(images)))
     directions, projections = keyed_directions(SwdConfig(), 1024), Projections()
     seconds = []
     for _ in range(2):

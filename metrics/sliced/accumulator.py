@@ -6,12 +6,11 @@ for batch in batches:                # (k, 3, 256, 256) uint8
 statistics = reals.finish()
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +18,19 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
-from metrics.sliced.laplacian import PyramidBuffers, descriptors, patch_offsets
+from metrics.sliced.patches import PatchExtractor, images_at_once
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 from metrics.sources.base import ImageSet
-from metrics.threads import one_opencv_thread
+from metrics.threads import one_blas_thread, one_opencv_thread
 
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 384 << 20
 """Descriptors of one set up to this size stay in memory; larger ones go to a temporary file."""
 
 READ_AHEAD = 256
-"""Images handed to the threads at a time ..."""
-GROUP = 8
-"""... and to one thread."""
+"""Images handed to the threads at a time."""
 
+Float32 = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 
@@ -68,21 +66,20 @@ class SwdAccumulator:
         if self._config.is_reference != (reference is not None):
             raise BatchError("the reference protocol, and only it, takes ReferenceDraws")
         sizes = level_sizes(res)
-        rows = n * self._config.patches
+        needed = n * self._config.patches * ROW_BYTES * len(sizes)
         folder = None
-        if rows * ROW_BYTES * len(sizes) > memory:
+        if needed > memory:
             folder = spill_folder(spill)
-            check_space(folder, rows * ROW_BYTES * len(sizes))
+            check_space(folder, needed)
         self._statistics = SwdStatistics(
             config=self._config,
             role=role,
             res=res,
             numbers=np.full(n, -1, np.int64),
-            stores={size: DescriptorStore(rows, folder) for size in sizes},
+            stores={size: DescriptorStore(n, self._config.patches, folder) for size in sizes},
             sums={size: np.zeros((n, CHANNELS, 2)) for size in sizes},
         )
         self._reference = reference
-        self._offsets = [patch_offsets(size, transposed=self._config.is_reference) for size in sizes]
         self._jobs = jobs
         self._pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
         self._local = local()
@@ -116,7 +113,11 @@ class SwdAccumulator:
             raise BatchError(f"slot {places[statistics.numbers[places] >= 0][0]} was filled before")
         statistics.numbers[places] = names
         drawn = self._corners(count)
-        self._run(lambda task: self._one(*task), zip(checked, names, places, drawn, strict=True))
+
+        def some(part: slice) -> None:
+            self._extract(checked[part], names[part], places[part], _part(drawn, part))
+
+        self._run(some, count)
         self.done += count
 
     def feed_set(self, images: ImageSet, numbers: NDArray[np.int64], *, progress: Progress | None = None) -> None:
@@ -127,56 +128,69 @@ class SwdAccumulator:
         for start in range(0, len(numbers), step):
             chosen = numbers[start : start + step]
             if images.threads:
-                self._feed_by_image(images, chosen)
+                self._feed_reading(images, chosen)
             else:
                 self.feed(images.read(chosen), numbers=chosen)
             if progress is not None:
                 progress(start + len(chosen), len(numbers))
 
-    def _feed_by_image(self, images: ImageSet, numbers: NDArray[np.int64]) -> None:
+    def _feed_reading(self, images: ImageSet, numbers: NDArray[np.int64]) -> None:
         statistics = self._statistics
         places = np.arange(self.done, self.done + len(numbers))
         if places[-1] >= statistics.n:
             raise BatchError(f"announced {statistics.n} images, got more")
+        drawn = self._corners(len(numbers))
 
-        def one(task: tuple[int, int, Corners | None]) -> None:
-            number, slot, corners = task
-            image = check_batch(images.read([number]), statistics.res)[0]
-            self._one(image, number, slot, corners)
+        def some(part: slice) -> None:
+            read = check_batch(images.read(numbers[part]), statistics.res)
+            self._extract(read, numbers[part], places[part], _part(drawn, part))
 
-        self._run(one, zip(numbers, places, self._corners(len(numbers)), strict=True))
+        self._run(some, len(numbers))
         statistics.numbers[places] = numbers
         self.done += len(numbers)
 
-    def _corners(self, count: int) -> Sequence[Corners | None]:
-        return [None] * count if self._reference is None else self._reference.corners(count)
+    def _corners(self, count: int) -> Corners | None:
+        """Positions that are drawn in the order of feeding; None where they are keyed by image."""
+        return None if self._reference is None else self._reference.corners(count)
 
-    def _run(self, one: Callable[[Any], None], tasks: Iterable[Any]) -> None:
-        def some(group: list[Any]) -> None:
-            for task in group:
-                one(task)
-
-        waiting = list(tasks)
-        with one_opencv_thread():
+    def _run(self, some: Callable[[slice], None], count: int) -> None:
+        """Call `some` for parts of `count` images, in the threads."""
+        step = max(1, min(images_at_once(self._statistics.res), -(-count // self._jobs)))
+        parts = [slice(start, min(start + step, count)) for start in range(0, count, step)]
+        with one_opencv_thread(), one_blas_thread():
             if self._pool is None:
-                some(waiting)
+                for part in parts:
+                    some(part)
             else:
-                groups = [waiting[start : start + GROUP] for start in range(0, len(waiting), GROUP)]
-                list(self._pool.map(some, groups))
+                list(self._pool.map(some, parts))
 
-    def _one(self, image: NDArray[np.uint8], number: int, slot: int, corners: Corners | None) -> None:
-        """Descriptors and sums of one image, into its slot."""
-        statistics, config = self._statistics, self._config
-        buffers = getattr(self._local, "buffers", None)
-        if buffers is None:
-            buffers = self._local.buffers = PyramidBuffers(statistics.res, config.patches)
+    def _extract(
+        self,
+        images: NDArray[np.uint8],
+        numbers: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        corners: Corners | None,
+    ) -> None:
+        """Descriptors and sums of a few images, into their slots."""
+        statistics, config, count = self._statistics, self._config, len(images)
+        scratch: _Scratch | None = getattr(self._local, "scratch", None)
+        if scratch is None:
+            scratch = self._local.scratch = _Scratch(statistics.res, config)
         if corners is None:
-            corners = keyed_corners(config, statistics.role, buffers.sizes, int(number))
-        levels = descriptors(image, corners, self._offsets, buffers, transposed=config.is_reference)
-        sums = channel_sums(levels)
-        for level, size in enumerate(buffers.sizes):
-            statistics.stores[size].write(slot * config.patches, levels[level])
-            statistics.sums[size][slot] = sums[level]
+            corners = keyed_corners(config, statistics.role, statistics.sizes, numbers)
+        first, in_order = int(slots[0]), bool((np.diff(slots) == 1).all())
+        blocks = []
+        for size in statistics.sizes:
+            kept = statistics.stores[size].in_memory(first, count) if in_order else None
+            blocks.append(scratch.block(size, count) if kept is None else kept)
+        scratch.extractor.extract(images, corners, blocks)
+        for size, block in zip(statistics.sizes, blocks, strict=True):
+            statistics.sums[size][slots] = channel_sums(block, scratch.doubles[:count])
+            if in_order:
+                statistics.stores[size].write(first, block)
+            else:
+                for slot, one in zip(slots, block, strict=True):
+                    statistics.stores[size].write(int(slot), one[None])
 
     def add_part(
         self,
@@ -185,15 +199,15 @@ class SwdAccumulator:
         descriptors: Mapping[int, NDArray[np.float32]],
         sums: Mapping[int, NDArray[np.float64]],
     ) -> None:
-        """Add images whose descriptors and sums per level were computed elsewhere, from slot `start` on."""
+        """Add images whose descriptors (k, 147, P) and sums per level were computed elsewhere, from `start` on."""
         statistics, patches = self._statistics, self._config.patches
         count = len(numbers)
         if start < 0 or start + count > statistics.n or (statistics.numbers[start : start + count] >= 0).any():
             raise BatchError(f"a part of {count} images does not fit into slots {start}.. of {statistics.n}")
         for size, store in statistics.stores.items():
-            if descriptors[size].shape != (count * patches, DESCRIPTOR_VALUES):
+            if descriptors[size].shape != (count, DESCRIPTOR_VALUES, patches):
                 raise BatchError(f"a part of {count} images came with descriptors {descriptors[size].shape}")
-            store.write(start * patches, descriptors[size])
+            store.write(start, descriptors[size])
             statistics.sums[size][start : start + count] = sums[size]
         statistics.numbers[start : start + count] = numbers
         self.done += count
@@ -224,13 +238,35 @@ class SwdAccumulator:
             self.close()
 
 
-def channel_sums(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum and sum of squares per channel of (levels, P, 147) descriptors: (levels, 3, 2) float64."""
-    values = patches.astype(np.float64)
+def _part(corners: Corners | None, part: slice) -> Corners | None:
+    return None if corners is None else [level[part] for level in corners]
+
+
+class _Scratch:
+    """What one thread works in."""
+
+    def __init__(self, res: int, config: SwdConfig) -> None:
+        self.extractor = PatchExtractor(res, config.patches, transposed=config.is_reference)
+        self.doubles = np.empty((self.extractor.images, DESCRIPTOR_VALUES, config.patches))
+        self._blocks: dict[int, Float32] = {}
+
+    def block(self, size: int, images: int) -> Float32:
+        """Room for descriptors of a level that are on their way to a file: (images, 147, P)."""
+        if size not in self._blocks:
+            self._blocks[size] = np.empty(self.doubles.shape, np.float32)
+        return self._blocks[size][:images]
+
+
+def channel_sums(patches: Float32, scratch: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64.
+
+    scratch  (k, 147, P), overwritten
+    """
+    np.copyto(scratch, patches)
+    values = scratch.reshape(len(patches), CHANNELS, -1)
     sums = np.empty((len(patches), CHANNELS, 2))
-    sums[:, :, SUM] = values.sum(axis=1).reshape(len(patches), CHANNELS, -1).sum(axis=2)
-    squares = np.einsum("lpk,lpk->lk", values, values)
-    sums[:, :, SQUARES] = squares.reshape(len(patches), CHANNELS, -1).sum(axis=2)
+    sums[:, :, SUM] = values.sum(axis=2)
+    sums[:, :, SQUARES] = (values[:, :, None, :] @ values[..., None])[..., 0, 0]
     return sums
 
 

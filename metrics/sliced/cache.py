@@ -20,7 +20,7 @@ from metrics.sliced.statistics import SwdStatistics
 from metrics.sliced.store import GIB, ROW_BYTES, DescriptorStore
 from metrics.sources.base import ImageSet
 
-VERSION = 1
+VERSION = 2
 HEAD = "statistics.json"
 COPY_IMAGES = 64
 CACHE_ENVIRONMENT = "METRICS_CACHE"
@@ -62,13 +62,13 @@ def save_statistics(statistics: SwdStatistics, folder: Path) -> None:
 
 
 def _save_descriptors(statistics: SwdStatistics, size: int, path: Path) -> None:
-    patches = statistics.config.patches
-    header = {"descr": "<f4", "fortran_order": False, "shape": (statistics.n * patches, DESCRIPTOR_VALUES)}
+    shape = statistics.n, DESCRIPTOR_VALUES, statistics.config.patches
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, statistics.n, COPY_IMAGES):
             slots = np.arange(start, min(start + COPY_IMAGES, statistics.n))
-            file.write(np.ascontiguousarray(statistics.stores[size].read_images(slots, patches)).data)
+            file.write(np.ascontiguousarray(statistics.stores[size].read(slots)).data)
 
 
 def load_statistics(folder: Path) -> SwdStatistics:
@@ -87,22 +87,22 @@ def load_statistics(folder: Path) -> SwdStatistics:
         shapes = {array.shape for array in sums.values()}
         if numbers.shape != (n,) or shapes != {(n, CHANNELS, 2)} or head["sums_sha256"] != _digest(numbers, sums):
             raise CacheError(f"{folder} is damaged: its sums are not those it was written with; delete it")
-        rows = n * config.patches
-        stores = {size: _open_descriptors(folder / f"descriptors-{size}.npy", rows) for size in sizes}
+        stores = {size: _open_descriptors(folder / f"descriptors-{size}.npy", n, config.patches) for size in sizes}
     except (OSError, EOFError, ValueError, KeyError, TypeError, UsageError) as error:
         raise CacheError(f"{folder} is not a readable statistics entry ({error}); delete it") from None
     return SwdStatistics(config=config, role=str(head["role"]), res=res, numbers=numbers, stores=stores, sums=sums)
 
 
-def _open_descriptors(path: Path, rows: int) -> DescriptorStore:
+def _open_descriptors(path: Path, n: int, patches: int) -> DescriptorStore:
+    expected = n, DESCRIPTOR_VALUES, patches
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         offset = file.tell()
     size = path.stat().st_size
-    if shape != (rows, DESCRIPTOR_VALUES) or fortran or dtype != np.float32 or size != offset + rows * ROW_BYTES:
-        raise CacheError(f"{path} is damaged: {shape} {dtype} in {size} bytes, expected {rows} rows; delete it")
-    return DescriptorStore.of_file(path, offset, rows)
+    if shape != expected or fortran or dtype != np.float32 or size != offset + n * patches * ROW_BYTES:
+        raise CacheError(f"{path} is damaged: {shape} {dtype} in {size} bytes, expected {expected}; delete it")
+    return DescriptorStore.of_file(path, offset, n, patches)
 
 
 def _digest(numbers: NDArray[np.int64], sums: dict[int, NDArray[np.float64]]) -> str:

@@ -38,9 +38,7 @@ def compute_part(
         accumulator.feed_set(images, numbers)
         part = accumulator.finish()
     everything = np.arange(part.n)
-    return {
-        size: np.array(store.read_images(everything, config.patches)) for size, store in part.stores.items()
-    }, part.sums
+    return {size: np.array(store.read(everything)) for size, store in part.stores.items()}, part.sums
 
 
 def feed_from_cluster(

@@ -8,9 +8,10 @@ import numpy as np
 from metrics.protocol import Json
 from metrics.sliced.accumulator import MEMORY_BYTES, SwdAccumulator
 from metrics.sliced.config import DESCRIPTOR_VALUES, SwdConfig, level_sizes
-from metrics.sliced.distance import BLOCK_ROWS, BUFFER_BYTES, Moments, Side, sliced_distances
+from metrics.sliced.distance import Moments, Side
 from metrics.sliced.draws import REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.plan import SwdPlan
+from metrics.sliced.projections import BLOCK_ROWS, BUFFER_BYTES, MOST_AT_ONCE, sliced_distances
 from metrics.sliced.store import ROW_BYTES, DescriptorStore
 from metrics.sources.base import ImageSet
 
@@ -76,19 +77,19 @@ def _feed_seconds(images: ImageSet, config: SwdConfig, jobs: int) -> float:
 
 def _pair_seconds(config: SwdConfig, jobs: int) -> float:
     """Seconds per (descriptor, direction) pair."""
-    store = DescriptorStore(PROBE_ROWS, None)
-    store.write(0, np.random.default_rng(0).standard_normal((PROBE_ROWS, DESCRIPTOR_VALUES), np.float32))
+    shape = PROBE_ROWS // config.patches, DESCRIPTOR_VALUES, config.patches
+    store = DescriptorStore(shape[0], config.patches, None)
+    store.write(0, np.random.default_rng(0).standard_normal(shape, np.float32))
     side = Side(
         store=store,
         moments=Moments(mean=np.zeros(3), std=np.ones(3)),
-        slots=np.arange(PROBE_ROWS),
-        patches=1,
+        slots=np.arange(shape[0]),
     )
     directions = keyed_directions(config, 16)[:PROBE_DIRECTIONS]
     sliced_distances(side, side, directions, jobs=jobs)
     started = time.perf_counter()
     sliced_distances(side, side, directions, jobs=jobs)
-    return (time.perf_counter() - started) / (PROBE_ROWS * len(directions))
+    return (time.perf_counter() - started) / (side.rows * len(directions))
 
 
 def _set_bytes(plan: SwdPlan, images: int) -> int:
@@ -99,7 +100,7 @@ def _memory(plan: SwdPlan, jobs: int) -> int:
     config = plan.config
     rows = plan.n * config.patches
     held = sum(size for size in _sets(plan) if size <= MEMORY_BYTES)
-    projections = min(BUFFER_BYTES, 2 * 4 * rows * config.all_directions)
+    projections = min(BUFFER_BYTES, 2 * 4 * rows * min(2 * MOST_AT_ONCE, config.all_directions))
     threads = jobs * (plan.res**2 * THREAD_BYTES_PER_PIXEL + 2 * BLOCK_ROWS * ROW_BYTES)
     moments = 2 * rows * ROW_BYTES if config.is_reference else 0
     return BASE_BYTES + held + threads + max(projections, moments)

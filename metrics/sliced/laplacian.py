@@ -1,14 +1,13 @@
-"""Laplacian pyramid (Burt & Adelson 1983) of one image, and the patches under given positions.
+"""Laplacian pyramid (Burt & Adelson 1983), and up() under given patches alone.
 
 down(x): 5x5 binomial, mirror border without repeating the edge, every second pixel from 0.
 up(x):   zeros between the pixels, four times the same filter, same border.
 Level i is G_i - up(G_i+1); the last level is the low-pass G itself. OpenCV's pyrDown and pyrUp compute these.
 
-At the finest level up(G_1) is needed under the patches only and is computed there: in one dimension pixel 2k is
+Of large levels up() is needed under the patches only and is computed there: in one dimension pixel 2k is
 (g[k-1] + 6 g[k] + g[k+1]) / 8 and pixel 2k+1 is (g[k] + g[k+1]) / 2, with g[-1] = g[1] and g[m] = g[m-1].
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
@@ -21,51 +20,8 @@ WINDOW = 6
 """Coarse pixels along a side that decide a patch of 7 pixels."""
 WIDE = 2 * WINDOW - 3
 """Fine pixels along a side that such a window decides: 5 odd ones around 4 even ones."""
-PATCH_UP_FROM = 512
-"""From this side on, up() is computed under the patches only; below, on the whole plane."""
-WHOLE_UP_TO = 128
-"""Up to this side the Laplacian itself is computed on the whole plane, which is smaller than its patches."""
 
 Float32 = NDArray[np.float32]
-
-
-class PyramidBuffers:
-    """Scratch space for the pyramid and the patches of one image; one per thread, about 10 MiB at 1024².
-
-    low      levels from the second: (3, r, r) float32; G, or the Laplacian up to WHOLE_UP_TO
-    up       per level but the last: up() of the next level, None where it is computed under patches only
-    patches  (levels, P, 147) float32, what `descriptors` returns
-    """
-
-    def __init__(self, res: int, patches: int) -> None:
-        self.sizes = level_sizes(res)
-        self.plane = np.empty((res, res), np.float32)
-        self.low = [np.empty((CHANNELS, size, size), np.float32) for size in self.sizes[1:]]
-        self.up = [
-            np.empty((CHANNELS, size, size), np.float32) if size < PATCH_UP_FROM else None for size in self.sizes[:-1]
-        ]
-        self.mirrors = [mirror_index(size) for size in self.sizes[1:]]
-        self.index = np.empty((patches, DESCRIPTOR_VALUES), np.int64)
-        self.under = np.empty((patches, DESCRIPTOR_VALUES), np.float32)
-        self.patches = np.empty((len(self.sizes), patches, DESCRIPTOR_VALUES), np.float32)
-
-    def fill(self, image: NDArray[np.uint8]) -> None:
-        """Compute `low` and `up` of an image (3, R, R) uint8."""
-        if not self.low:
-            return
-        for channel in range(CHANNELS):
-            np.copyto(self.plane, image[channel])
-            cv2.pyrDown(self.plane, dst=self.low[0][channel])
-        for finer, coarser in pairwise(self.low):
-            for channel in range(CHANNELS):
-                cv2.pyrDown(finer[channel], dst=coarser[channel])
-        for coarser, up in zip(self.low, self.up, strict=True):
-            if up is not None:
-                for channel in range(CHANNELS):
-                    cv2.pyrUp(coarser[channel], dst=up[channel])
-        for finer, up in zip(self.low, self.up[1:], strict=False):
-            if up is not None and up.shape[-1] <= WHOLE_UP_TO:
-                finer -= up
 
 
 def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
@@ -78,14 +34,14 @@ def laplacian_pyramid(image: NDArray[np.uint8]) -> list[Float32]:
     return levels
 
 
-def patch_offsets(res: int, *, transposed: bool) -> NDArray[np.int64]:
-    """(147,) offsets of a patch's values from its top-left pixel in a flat (3, res, res) image.
+def patch_offsets(row_step: int, plane_step: int, *, transposed: bool) -> NDArray[np.int64]:
+    """(147,) offsets of a patch's values from its top-left pixel in flat planes.
 
     Values are in the order channel, row, column; `transposed` exchanges row and column.
     """
     steps = np.arange(PATCH, dtype=np.int64)
-    plane = steps[:, None] + steps * res if transposed else steps[:, None] * res + steps
-    channels = np.arange(CHANNELS, dtype=np.int64)[:, None, None] * (res * res)
+    plane = steps[:, None] + steps * row_step if transposed else steps[:, None] * row_step + steps
+    channels = np.arange(CHANNELS, dtype=np.int64)[:, None, None] * plane_step
     return (channels + plane).reshape(DESCRIPTOR_VALUES)
 
 
@@ -95,18 +51,27 @@ def mirror_index(size: int) -> NDArray[np.int64]:
     return np.where(index < 0, -index, np.minimum(index, size - 1))
 
 
-def up_patches(coarse: Float32, y: NDArray[np.int64], x: NDArray[np.int64], mirror: NDArray[np.int64]) -> Float32:
-    """up(coarse) under patches whose top-left pixels are (y, x): (P, 3, 7, 7) float32.
+def up_patches(
+    coarse: Float32,
+    first: NDArray[np.int64],
+    plane_step: int,
+    size: int,
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+    mirror: NDArray[np.int64],
+) -> Float32:
+    """up() of coarse planes under patches whose top-left pixels are (y, x): (P, 3, 7, 7) float32.
 
-    coarse   (3, m, m) float32
-    mirror   from `mirror_index(m)`
+    coarse      flat planes of side `size`
+    first       (P,) where the first plane of each patch's image begins
+    plane_step  values from one plane to the next
+    mirror      from `mirror_index(size)`
     """
-    size = coarse.shape[-1]
     steps = np.arange(WINDOW)
-    rows = mirror[((y + 1) >> 1)[:, None] + steps] * size
+    rows = mirror[((y + 1) >> 1)[:, None] + steps] * size + first[:, None]
     columns = mirror[((x + 1) >> 1)[:, None] + steps]
-    planes = np.arange(CHANNELS)[:, None, None] * (size * size)
-    window = coarse.reshape(-1).take(rows[:, None, :, None] + columns[:, None, None, :] + planes)
+    planes = np.arange(CHANNELS)[:, None, None] * plane_step
+    window = coarse.take(rows[:, None, :, None] + columns[:, None, None, :] + planes)
     wide = _up_last_axis(window)
     tall = _up_last_axis(wide.swapaxes(2, 3)).swapaxes(2, 3)
     odd_y, odd_x = (y & 1).astype(bool), (x & 1).astype(bool)
@@ -128,41 +93,3 @@ def _up_last_axis(window: Float32) -> Float32:
     centre += between[..., 1:]
     np.multiply(centre, np.float32(0.125), out=wide[..., 1::2])
     return wide
-
-
-def descriptors(
-    image: NDArray[np.uint8],
-    corners: Sequence[NDArray[np.int64]],
-    offsets: Sequence[NDArray[np.int64]],
-    buffers: PyramidBuffers,
-    *,
-    transposed: bool,
-) -> Float32:
-    """Patches of one image at every level: (levels, P, 147) float32, finest level first; overwritten next time.
-
-    image    (3, R, R) uint8
-    corners  per level (P,) flat index y * r + x of the top-left pixel of each patch
-    offsets  per level, from `patch_offsets`
-    """
-    buffers.fill(image)
-    index, under = buffers.index, buffers.under
-    for level, (corner, offset) in enumerate(zip(corners, offsets, strict=True)):
-        np.add(corner[:, None], offset, out=index)
-        patch = buffers.patches[level]
-        if level == 0:
-            patch[...] = image.reshape(-1).take(index)
-        else:
-            # Every index is valid; 'clip' only spares take() a copy of its output.
-            buffers.low[level - 1].reshape(-1).take(index, out=patch, mode="clip")
-        if level == len(buffers.up):
-            break
-        up = buffers.up[level]
-        if up is not None and level > 0 and buffers.sizes[level] <= WHOLE_UP_TO:
-            continue
-        if up is not None:
-            patch -= up.reshape(-1).take(index, out=under, mode="clip")
-        else:
-            y, x = np.divmod(corner, buffers.sizes[level])
-            wide = up_patches(buffers.low[level], y, x, buffers.mirrors[level])
-            patch -= (wide.swapaxes(2, 3) if transposed else wide).reshape(patch.shape)
-    return buffers.patches

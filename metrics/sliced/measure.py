@@ -11,10 +11,11 @@ from metrics.protocol import Interval, Json, NoiseFloor, Protocol, Result, SetSt
 from metrics.sliced.accumulator import MEMORY_BYTES
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import PAPER_IMAGES, REFERENCE, level_sizes
-from metrics.sliced.distance import Projections, sliced_distances
+from metrics.sliced.distance import Comparison
 from metrics.sliced.draws import FAKE, REAL, ReferenceDraws
 from metrics.sliced.gather import Gathering, gather
 from metrics.sliced.plan import SwdPlan
+from metrics.sliced.projections import all_distances
 from metrics.sliced.statistics import SwdStatistics
 from metrics.sliced.uncertainty import (
     CONFIDENCE,
@@ -165,12 +166,16 @@ def _distances(
         return compare_statistics(reals, fakes, jobs=jobs, step=meter.pairs)
     # Float32 moments load whole levels, so they come before the projections take their memory.
     moments = {size: (reals.reference_moments(size), fakes.reference_moments(size)) for size in reals.sizes}
-    levels, projections = [], Projections()
-    for size, (of_reals, of_fakes) in moments.items():
-        sides = reals.side(size, moments=of_reals), fakes.side(size, moments=of_fakes)
-        values = sliced_distances(*sides, reference.directions(), jobs=jobs, projections=projections, step=meter.pairs)
-        levels.append(LevelDistances(size=size, values=values))
-    return levels
+    comparisons = [
+        Comparison(
+            real=reals.side(size, moments=of_reals),
+            fake=fakes.side(size, moments=of_fakes),
+            directions=reference.directions(),
+        )
+        for size, (of_reals, of_fakes) in moments.items()
+    ]
+    distances = all_distances(comparisons, jobs=jobs, step=meter.pairs)
+    return [LevelDistances(size=size, values=values) for size, values in zip(moments, distances, strict=True)]
 
 
 def _floor(plan: SwdPlan, reals: SwdStatistics, jobs: int, meter: Meter) -> NoiseFloor:

@@ -20,7 +20,7 @@ class SwdStatistics:
     role      'real' or 'fake'
     res       side of the finest level
     numbers   (n,) int64, image number in each slot
-    stores    level side -> descriptors, (n * P, 147); slot s holds rows s * P .. (s + 1) * P - 1
+    stores    level side -> descriptors (n, 147, P)
     sums      level side -> (n, 3, 2) float64: per image and channel the sum and the sum of squares
     """
 
@@ -68,9 +68,8 @@ class SwdStatistics:
 
         Loads the level and a temporary of equal size: 2.5 GiB at 2^21 rows.
         """
-        rows = self.n * self.config.patches
-        loaded = np.array(self.stores[size].read_images(np.arange(self.n), self.config.patches))
-        cube = loaded.reshape(rows, CHANNELS, PATCH, PATCH)
+        rows = np.array(self.stores[size].read(np.arange(self.n)).swapaxes(1, 2), order="C")
+        cube = rows.reshape(-1, CHANNELS, PATCH, PATCH)
         mean = np.mean(cube, axis=(0, 2, 3), keepdims=True)
         cube -= mean
         std = np.std(cube, axis=(0, 2, 3))
@@ -82,14 +81,13 @@ class SwdStatistics:
             store=self.stores[size],
             moments=moments or self.moments(size, slots),
             slots=np.arange(self.n) if slots is None else slots,
-            patches=self.config.patches,
         )
 
     def keep_first(self, n: int) -> None:
         """Forget the images in slots n and later."""
         self.numbers = self.numbers[:n]
         for size in self.sizes:
-            self.stores[size].truncate(n * self.config.patches)
+            self.stores[size].truncate(n)
             self.sums[size] = self.sums[size][:n]
 
     def close(self) -> None:
@@ -103,7 +101,6 @@ def merge_statistics(parts: Sequence[SwdStatistics], into: SwdStatistics, starts
 
     Raises BatchError for parts of another configuration, role or resolution, or that do not fit.
     """
-    patches = into.config.patches
     for part, start in zip(parts, starts, strict=True):
         if (part.config, part.role, part.res) != (into.config, into.role, into.res):
             raise BatchError(f"a part of {part.n} images was computed with other parameters or size")
@@ -111,7 +108,6 @@ def merge_statistics(parts: Sequence[SwdStatistics], into: SwdStatistics, starts
             raise BatchError(f"a part of {part.n} images does not fit into slots {start}.. of {into.n}")
         for size in into.sizes:
             for slot in range(part.n):
-                block = part.stores[size].read_images(np.array([slot]), patches)
-                into.stores[size].write((start + slot) * patches, block)
+                into.stores[size].write(start + slot, part.stores[size].read(np.array([slot])))
             into.sums[size][start : start + part.n] = part.sums[size]
         into.numbers[start : start + part.n] = part.numbers

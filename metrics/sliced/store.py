@@ -17,40 +17,50 @@ from metrics.sliced.config import DESCRIPTOR_VALUES
 
 SPILL_ENVIRONMENT = "METRICS_SPILL"
 ROW_BYTES = DESCRIPTOR_VALUES * 4
+"""Of one descriptor."""
 GIB = 1 << 30
 
 
 class DescriptorStore:
-    """(rows, 147) float32 descriptors that can be written and read by several threads at once."""
+    """(n, 147, P) float32 descriptors of n images, which several threads may write and read at once.
 
-    def __init__(self, rows: int, folder: Path | None) -> None:
-        """`folder` None keeps the rows in memory, else they go to an unnamed file on that folder's disk."""
-        self.rows = rows
+    Values before patches: matrix products take this order as it is.
+    """
+
+    def __init__(self, images: int, patches: int, folder: Path | None) -> None:
+        """`folder` None keeps them in memory, else they go to an unnamed file on that folder's disk."""
+        self.images, self.patches = images, patches
         self._memory: NDArray[np.float32] | None = None
         self._file: int | None = None
         self._offset = 0
         self._owned = True
         if folder is None:
-            self._memory = np.empty((rows, DESCRIPTOR_VALUES), np.float32)
+            self._memory = np.empty((images, DESCRIPTOR_VALUES, patches), np.float32)
         else:
             self._file = _unnamed_file(folder)
 
     @classmethod
-    def of_file(cls, path: Path, offset: int, rows: int) -> "DescriptorStore":
-        """Rows that lie in an existing file from byte `offset` on, for reading only."""
-        store = cls(0, None)
-        store.rows, store._memory, store._offset = rows, None, offset
+    def of_file(cls, path: Path, offset: int, images: int, patches: int) -> "DescriptorStore":
+        """Descriptors that lie in an existing file from byte `offset` on, for reading only."""
+        store = cls(0, patches, None)
+        store.images, store._memory, store._offset = images, None, offset
         store._owned = False
         store._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return store
 
-    def write(self, start: int, block: NDArray[np.float32]) -> None:
-        """Store contiguous (k, 147) float32 as rows start..start+k-1."""
+    def in_memory(self, slot: int, count: int) -> NDArray[np.float32] | None:
+        """Slots slot..slot+count-1 themselves, to be filled in place, if they lie in memory."""
+        return None if self._memory is None else self._memory[slot : slot + count]
+
+    def write(self, slot: int, block: NDArray[np.float32]) -> None:
+        """Store (k, 147, P) float32 in the slots slot..slot+k-1; they may be `in_memory` already."""
         if self._memory is not None:
-            self._memory[start : start + len(block)] = block
+            kept = self._memory[slot : slot + len(block)]
+            if kept.ctypes.data != block.ctypes.data:
+                kept[...] = block
             return
         view = np.ascontiguousarray(block).data.cast("B")
-        offset = start * ROW_BYTES
+        offset = slot * self._image_bytes
         while len(view):
             try:
                 done = os.pwrite(self._descriptor(), view, offset)
@@ -61,40 +71,44 @@ class DescriptorStore:
                 ) from None
             view, offset = view[done:], offset + done
 
-    def read_images(self, slots: NDArray[np.int64], patches: int) -> NDArray[np.float32]:
-        """Descriptors of the images in `slots`, `patches` rows each: (len(slots) * patches, 147) float32.
+    def read(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Descriptors of the images in `slots`: (len(slots), 147, P) float32.
 
         Neighbouring slots are read at once; may be a view of memory, not to be written to.
         """
         ends = np.flatnonzero(np.diff(slots) != 1) + 1
-        runs = [(int(run[0]) * patches, (int(run[-1]) + 1) * patches) for run in np.split(slots, ends)]
+        runs = [(int(run[0]), len(run)) for run in np.split(slots, ends)]
         if len(runs) == 1 and self._memory is not None:
-            return self._memory[runs[0][0] : runs[0][1]]
-        out = np.empty((len(slots) * patches, DESCRIPTOR_VALUES), np.float32)
+            return self._memory[runs[0][0] : sum(runs[0])]
+        out = np.empty((len(slots), DESCRIPTOR_VALUES, self.patches), np.float32)
         place = 0
-        for start, stop in runs:
-            self._read_into(start, out[place : place + stop - start])
-            place += stop - start
+        for slot, count in runs:
+            self._read_into(slot, out[place : place + count])
+            place += count
         return out
 
-    def _read_into(self, start: int, block: NDArray[np.float32]) -> None:
+    def _read_into(self, slot: int, block: NDArray[np.float32]) -> None:
         if self._memory is not None:
-            block[...] = self._memory[start : start + len(block)]
+            block[...] = self._memory[slot : slot + len(block)]
             return
-        view, offset = block.data.cast("B"), self._offset + start * ROW_BYTES
+        view, offset = block.data.cast("B"), self._offset + slot * self._image_bytes
         while len(view):
             done = os.preadv(self._descriptor(), [view], offset)
             if done <= 0:
-                raise DiskSpaceError(f"the file of descriptors ends before row {start + len(block)}")
+                raise DiskSpaceError(f"the file of descriptors ends before image {slot + len(block)}")
             view, offset = view[done:], offset + done
 
-    def truncate(self, rows: int) -> None:
-        """Forget the rows from `rows` on; an existing file keeps them."""
-        self.rows = rows
+    def truncate(self, images: int) -> None:
+        """Forget the slots from `images` on; an existing file keeps them."""
+        self.images = images
         if self._file is not None and self._owned:
-            os.ftruncate(self._file, rows * ROW_BYTES)
+            os.ftruncate(self._file, images * self._image_bytes)
         elif self._memory is not None:
-            self._memory = self._memory[:rows]
+            self._memory = self._memory[:images]
+
+    @property
+    def _image_bytes(self) -> int:
+        return self.patches * ROW_BYTES
 
     def close(self) -> None:
         """Free memory or disk space."""

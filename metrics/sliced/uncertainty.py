@@ -12,6 +12,7 @@ is for the expected value AT THIS n; the bias, which is what the floor shows, is
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from metrics.errors import BatchError
 from metrics.protocol import Interval
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Projections, Step, sliced_distances
+from metrics.sliced.distance import Comparison
 from metrics.sliced.draws import keyed_directions, keyed_generator
+from metrics.sliced.projections import Step, all_distances
 from metrics.sliced.statistics import SwdStatistics
 
 SCALE = 1e3
@@ -69,13 +71,15 @@ def compare_statistics(
     """
     if (real.config, real.res) != (fake.config, fake.res):
         raise BatchError("the two sets' descriptors were drawn with other parameters or sizes")
-    levels, projections = [], Projections()
-    for size in real.sizes:
-        directions = keyed_directions(real.config, size)
-        sides = real.side(size), fake.side(size)
-        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=step)
-        levels.append(LevelDistances(size=size, values=values))
-    return levels
+    comparisons = [
+        Comparison(real=real.side(size), fake=fake.side(size), directions=keyed_directions(real.config, size))
+        for size in real.sizes
+    ]
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
+
+
+def _levels(sizes: Sequence[int], distances: Sequence[Float64]) -> list[LevelDistances]:
+    return [LevelDistances(size=size, values=values) for size, values in zip(sizes, distances, strict=True)]
 
 
 def split_count(config: SwdConfig, n: int) -> int:
@@ -107,25 +111,22 @@ def balanced_halves(config: SwdConfig, n: int) -> list[tuple[Slots, Slots]]:
 
 def split_differences(real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1, step: Step | None = None) -> Float64:
     """First halves' distance minus second halves', times 1e3: (splits, levels), by few directions."""
-    config, projections = real.config, Projections()
+    config = real.config
     halves = balanced_halves(config, real.n)
-    values = np.empty((len(halves), len(real.sizes)))
-    for level, size in enumerate(real.sizes):
-        directions = keyed_directions(config, size)[: config.split_directions]
-        for split, pair in enumerate(halves):
-            first, second = (
-                sliced_distances(
-                    real.side(size, half),
-                    fake.side(size, half),
-                    directions,
-                    jobs=jobs,
-                    projections=projections,
-                    step=step,
-                ).mean()
-                for half in pair
-            )
-            values[split, level] = SCALE * (first - second)
-    return values
+    comparisons = [
+        Comparison(
+            real=real.side(size, half),
+            fake=fake.side(size, half),
+            directions=keyed_directions(config, size)[: config.split_directions],
+        )
+        for size in real.sizes
+        for pair in halves
+        for half in pair
+    ]
+    values = np.array([one.mean() for one in all_distances(comparisons, jobs=jobs, step=step)])
+    distances = values.reshape(len(real.sizes), len(halves), 2)
+    differences: Float64 = SCALE * (distances[..., 0] - distances[..., 1]).T
+    return differences
 
 
 def confidence_interval(differences: Float64, levels: list[LevelDistances]) -> Interval:
@@ -161,13 +162,15 @@ def floor_distances(
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances between two disjoint samples of one set, each standardised by its own moments."""
-    config, projections, levels = real.config, Projections(), []
-    for size in real.sizes:
-        directions = keyed_directions(config, size)[: config.floor_directions]
-        sides = real.side(size, slots[0]), real.side(size, slots[1])
-        values = sliced_distances(*sides, directions, jobs=jobs, projections=projections, step=step)
-        levels.append(LevelDistances(size=size, values=values))
-    return levels
+    comparisons = [
+        Comparison(
+            real=real.side(size, slots[0]),
+            fake=real.side(size, slots[1]),
+            directions=keyed_directions(real.config, size)[: real.config.floor_directions],
+        )
+        for size in real.sizes
+    ]
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
 
 
 def indistinguishable(interval: Interval, floor: float) -> bool:

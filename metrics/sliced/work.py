@@ -8,7 +8,7 @@ from metrics.sliced.config import level_sizes
 FEED_US_PER_LEVEL = 150.0
 FEED_US_PER_PIXEL = 0.0026
 PAIR_US = 0.0155
-"""One descriptor of each side along one direction: projected, sorted, subtracted."""
+"""One descriptor of each side along one direction: projected and compared."""
 
 
 def feed_cost(res: int) -> int:

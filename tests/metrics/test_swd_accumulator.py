@@ -37,8 +37,8 @@ def assert_same(one: SwdStatistics, other: SwdStatistics) -> None:
     for size in one.sizes:
         np.testing.assert_array_equal(one.sums[size], other.sums[size])
         np.testing.assert_array_equal(
-            one.stores[size].read_images(everything, one.config.patches),
-            other.stores[size].read_images(everything, one.config.patches),
+            one.stores[size].read(everything),
+            other.stores[size].read(everything),
         )
 
 
@@ -66,7 +66,8 @@ def test_a_set_is_fed_as_its_images_are(natural_images: Any) -> None:
 def test_moments_are_those_of_the_descriptors(natural_images: Any) -> None:
     statistics = fed(natural_images(10, 32), 10)
     for size in statistics.sizes:
-        cube = statistics.stores[size].read_images(np.arange(10), 16).reshape(-1, 3, 49).astype(np.float64)
+        rows = statistics.stores[size].read(np.arange(10)).swapaxes(1, 2)
+        cube = rows.reshape(-1, 3, 49).astype(np.float64)
         moments = statistics.moments(size)
         np.testing.assert_allclose(moments.mean, cube.mean(axis=(0, 2)), rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(moments.std, cube.std(axis=(0, 2)), rtol=1e-8)
@@ -77,12 +78,19 @@ def test_moments_are_those_of_the_descriptors(natural_images: Any) -> None:
 
 def test_reference_moments_are_float32_reductions(natural_images: Any) -> None:
     statistics = fed(natural_images(10, 32), 10)
-    cube = statistics.stores[16].read_images(np.arange(10), 16).reshape(-1, 3, 7, 7).copy()
+    cube = statistics.stores[16].read(np.arange(10)).swapaxes(1, 2).reshape(-1, 3, 7, 7)
     mean = np.mean(cube, axis=(0, 2, 3), keepdims=True)
     assert mean.dtype == np.float32
     found = statistics.reference_moments(16)
     np.testing.assert_array_equal(found.mean, mean.ravel())
     np.testing.assert_array_equal(found.std, np.std(cube - mean, axis=(0, 2, 3)))
+
+
+def test_reference_moments_leave_descriptors_alone(natural_images: Any) -> None:
+    statistics = fed(natural_images(5, 32), 5, config=SwdConfig(patches=1))
+    before = np.array(statistics.stores[32].read(np.arange(5)))
+    statistics.reference_moments(32)
+    np.testing.assert_array_equal(statistics.stores[32].read(np.arange(5)), before)
 
 
 def test_shards_merge_to_the_whole(natural_images: Any, tmp_path: Path) -> None:
@@ -212,6 +220,6 @@ def test_damaged_entries_are_refused_and_replaced(natural_images: Any, tmp_path:
 
     damage("descriptors-16.npy", lambda data: data[:-1])
     damage("sums-16.npy", lambda data: data[:-1] + b"x")
-    damage("statistics.json", lambda data: data.replace(b'"version": 1', b'"version": 2'))
+    damage("statistics.json", lambda data: data.replace(b'"version": 2', b'"version": 1'))
     damage("statistics.json", lambda data: b"{")
     damage("numbers.npy", lambda data: b"")

@@ -1,4 +1,4 @@
-"""Projection, sorting and distance against their definitions."""
+"""Projection and distance against their definitions, sorted and counted in bins."""
 
 from pathlib import Path
 
@@ -6,20 +6,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import wasserstein_distance
 
 from metrics.errors import BatchError
+from metrics.sliced import distance, projections
 from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Moments, Projections, Side, sliced_distances, sorted_distance
+from metrics.sliced.distance import Comparison, FoldedComparison, Moments, Side
 from metrics.sliced.draws import keyed_directions
+from metrics.sliced.projections import Projections, all_distances, join_blocks, sliced_distances
 from metrics.sliced.store import DescriptorStore
 
 PATCHES = 32
 
 
+@pytest.fixture(params=["sorted", "counted"], autouse=True)
+def least_binned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with both ways to the distance, which are chosen by the number of descriptors, and small blocks."""
+    monkeypatch.setattr(projections, "BLOCK_ROWS", 1000)
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1 if request.param == "counted" else 1 << 30)
+
+
 def stored(rows: np.ndarray, folder: Path | None = None) -> DescriptorStore:
-    store = DescriptorStore(len(rows), folder)
-    store.write(0, rows)
+    """Rows (images * PATCHES, 147) as a store keeps them."""
+    store = DescriptorStore(len(rows) // PATCHES, PATCHES, folder)
+    store.write(0, rows.reshape(-1, PATCHES, 147).swapaxes(1, 2))
     return store
 
 
@@ -30,7 +39,7 @@ def moments_of(rows: np.ndarray) -> Moments:
 
 def side(rows: np.ndarray, folder: Path | None = None, slots: np.ndarray | None = None) -> Side:
     chosen = np.arange(len(rows) // PATCHES) if slots is None else slots
-    return Side(store=stored(rows, folder), moments=moments_of(rows), slots=chosen, patches=PATCHES)
+    return Side(store=stored(rows, folder), moments=moments_of(rows), slots=chosen)
 
 
 def rows_of(images: int, seed: int, scale: float = 20.0, shift: float = 90.0) -> np.ndarray:
@@ -106,8 +115,8 @@ def test_slots_choose_images(tmp_path: Path) -> None:
     directions = keyed_directions(SwdConfig(), 64)[:20]
     whole = moments_of(real), moments_of(fake)
     expected = sliced_distances(
-        Side(store=stored(real[rows]), moments=whole[0], slots=np.arange(6), patches=PATCHES),
-        Side(store=stored(fake[rows]), moments=whole[1], slots=np.arange(6), patches=PATCHES),
+        Side(store=stored(real[rows]), moments=whole[0], slots=np.arange(6)),
+        Side(store=stored(fake[rows]), moments=whole[1], slots=np.arange(6)),
         directions,
     )
     for folder in (None, tmp_path):
@@ -122,17 +131,58 @@ def test_a_channel_without_variation_contributes_nothing() -> None:
     assert np.isfinite(distances).all()
 
 
+def test_nearly_all_descriptors_may_be_equal() -> None:
+    """Then the sample does not show where the others lie."""
+    real, fake = np.full((2, 40 * PATCHES, 147), 7, np.float32)
+    real[-3:] += rows_of(1, 0)[:3]
+    fake[-5:] += rows_of(1, 1)[:5]
+    directions = keyed_directions(SwdConfig(), 64)[:20]
+    np.testing.assert_allclose(
+        sliced_distances(side(real), side(fake), directions), defined(real, fake, directions), rtol=1e-4
+    )
+
+
+def test_many_comparisons_are_as_each_alone() -> None:
+    sets = [side(rows_of(images, seed)) for images, seed in ((9, 0), (9, 1), (4, 2), (4, 3))]
+    directions = keyed_directions(SwdConfig(), 64)
+    comparisons = [
+        Comparison(real=sets[0], fake=sets[1], directions=directions[:200]),
+        Comparison(real=sets[2], fake=sets[3], directions=directions[:3]),
+        Comparison(real=sets[1], fake=sets[0], directions=directions[:130]),
+    ]
+    done: list[int] = []
+    found = all_distances(comparisons, jobs=3, step=done.append)
+    for comparison, one in zip(comparisons, found, strict=True):
+        alone = sliced_distances(comparison.real, comparison.fake, comparison.directions)
+        np.testing.assert_array_equal(one, alone)
+    assert sum(done) == sum(comparison.rows * len(comparison.directions) for comparison in comparisons)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(1 << 21, (1, 128)), (1 << 20, (2, 128)), ((1 << 21) + 1, (1, 103)), (1 << 30, (1, 1))]
+)
+def test_memory_decides_how_many_directions_go_at_a_time(rows: int, expected: tuple[int, int]) -> None:
+    assert Projections(2 << 30).shape(512, rows) == expected
+
+
+def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> float:
+        raise ZeroDivisionError("in a thread")
+
+    monkeypatch.setattr(FoldedComparison, "distance", fail)
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
+        sliced_distances(side(rows_of(4, 0)), side(rows_of(4, 1)), keyed_directions(SwdConfig(), 64), jobs=2)
+
+
 def test_unequal_sets_are_refused() -> None:
     with pytest.raises(BatchError, match="320 and 352 descriptors"):
         sliced_distances(side(rows_of(10, 0)), side(rows_of(11, 1)), keyed_directions(SwdConfig(), 64)[:2])
 
 
-@given(
-    st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(-1e3, 1e3, width=32)), min_size=1, max_size=200),
-    st.floats(-10, 10),
-)
-@settings(max_examples=60, deadline=None)
-def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]], shift: float) -> None:
-    left, right = (np.sort(np.array(values, np.float32)) for values in zip(*pairs, strict=True))
-    found = sorted_distance(left, right, shift, np.empty(1 << 16, np.float32))
-    assert found == pytest.approx(wasserstein_distance(left - shift, right), rel=1e-4, abs=1e-3)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_blocks_are_joined_in_order(rows: int, block: int, shift: int) -> None:
+    blocks = np.full((-(-rows // block), block), np.nan, np.float32)
+    blocks.ravel()[:rows] = np.arange(rows)
+    found = join_blocks(blocks, shift, np.empty(rows, np.float32))
+    np.testing.assert_array_equal(found, np.arange(rows) + shift)

@@ -8,15 +8,9 @@ from scipy import ndimage
 
 from metrics.errors import UsageError
 from metrics.sliced.config import SwdConfig, level_sizes
-from metrics.sliced.draws import keyed_corners, keyed_directions
-from metrics.sliced.laplacian import (
-    PyramidBuffers,
-    descriptors,
-    laplacian_pyramid,
-    mirror_index,
-    patch_offsets,
-    up_patches,
-)
+from metrics.sliced.draws import keyed_corners, keyed_directions, keyed_generator
+from metrics.sliced.laplacian import laplacian_pyramid, mirror_index, up_patches
+from metrics.sliced.patches import PatchExtractor, images_at_once
 
 LINE = np.array([1, 4, 6, 4, 1]) / 16
 BINOMIAL = np.outer(LINE, LINE)
@@ -54,24 +48,29 @@ def test_levels_are_the_definition(res: int) -> None:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-@pytest.mark.parametrize("res", [16, 64, 256, 1024])
+@pytest.mark.parametrize("res", [16, 32, 64, 256, 512, 1024])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool) -> None:
     config = SwdConfig(patches=40)
     sizes = level_sizes(res)
-    corners = keyed_corners(config, "real", sizes, 3)
-    # The four extreme positions of the finest level, where borders matter.
-    last = res - 7
-    corners[0][:4] = [0, last, last * res, last * res + last]
-    offsets = [patch_offsets(size, transposed=transposed) for size in sizes]
-    image = noise(res)
-    found = descriptors(image, corners, offsets, PyramidBuffers(res, 40), transposed=transposed)
-    for size, level, corner, patches in zip(sizes, laplacian_pyramid(image), corners, found, strict=True):
-        for flat, patch in zip(corner, patches, strict=True):
-            y, x = divmod(int(flat), size)
-            expected = level[:, y : y + 7, x : x + 7]
-            shown = patch.reshape(3, 7, 7)
-            np.testing.assert_allclose(shown.swapaxes(1, 2) if transposed else shown, expected, atol=4e-5)
+    extractor = PatchExtractor(res, 40, transposed=transposed)
+    # Fewer images than go at once, after as many as go at once: what those left behind must not show.
+    for count in (images_at_once(res), max(1, images_at_once(res) - 3)):
+        images = np.stack([noise(res, seed) for seed in range(count)])
+        corners = keyed_corners(config, "real", sizes, range(count))
+        for size, level in zip(sizes, corners, strict=True):
+            # The four extreme positions, where borders matter.
+            last = size - 7
+            level[:, :4] = [0, last, last * size, last * size + last]
+        found = [np.full((count, 147, 40), np.nan, np.float32) for _ in sizes]
+        extractor.extract(images, corners, found)
+        for number, image in enumerate(images):
+            for size, level, places, patches in zip(sizes, laplacian_pyramid(image), corners, found, strict=True):
+                for flat, patch in zip(places[number], patches[number].T, strict=True):
+                    y, x = divmod(int(flat), size)
+                    expected = level[:, y : y + 7, x : x + 7]
+                    shown = patch.reshape(3, 7, 7)
+                    np.testing.assert_allclose(shown.swapaxes(1, 2) if transposed else shown, expected, atol=4e-5)
 
 
 @given(st.data())
@@ -80,14 +79,15 @@ def test_up_under_a_patch_is_up_of_the_plane(data: st.DataObject) -> None:
     size = data.draw(st.sampled_from([8, 16, 32]))
     coarse = np.random.default_rng(size).normal(size=(3, size, size)).astype(np.float32)
     y, x = data.draw(st.integers(0, 2 * size - 7)), data.draw(st.integers(0, 2 * size - 7))
-    found = up_patches(coarse, np.array([y]), np.array([x]), mirror_index(size))[0]
+    one = np.array([y]), np.array([x])
+    found = up_patches(coarse.ravel(), np.zeros(1, np.int64), size * size, size, *one, mirror_index(size))[0]
     whole = np.stack([defined_up(plane) for plane in coarse])
     np.testing.assert_allclose(found, whole[:, y : y + 7, x : x + 7], atol=1e-5)
 
 
 def test_centres_are_uniform_over_all_that_fit() -> None:
     config = SwdConfig(patches=4000)
-    corners = np.concatenate([keyed_corners(config, "real", (16,), image)[0] for image in range(10)])
+    corners = keyed_corners(config, "real", (16,), range(10))[0].ravel()
     y, x = np.divmod(corners, 16)
     counts = np.histogram2d(y, x, bins=(np.arange(11), np.arange(11)))[0]
     assert counts.sum() == 40_000
@@ -97,14 +97,23 @@ def test_centres_are_uniform_over_all_that_fit() -> None:
 
 def test_draws_are_keyed_by_seed_set_and_image_and_not_by_finer_levels() -> None:
     config = SwdConfig()
-    base = keyed_corners(config, "real", (64, 32, 16), 7)
-    with_finer = keyed_corners(config, "real", (128, 64, 32, 16), 7)
+    base = keyed_corners(config, "real", (64, 32, 16), [7])
+    with_finer = keyed_corners(config, "real", (128, 64, 32, 16), [7])
     for one, other in zip(base, with_finer[1:], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(base[1], keyed_corners(config, "fake", (64, 32, 16), 7)[1])
-    assert not np.array_equal(base[1], keyed_corners(config, "real", (64, 32, 16), 8)[1])
-    assert not np.array_equal(base[1], keyed_corners(SwdConfig(seed=1), "real", (64, 32, 16), 7)[1])
+    assert not np.array_equal(base[1], keyed_corners(config, "fake", (64, 32, 16), [7])[1])
+    assert not np.array_equal(base[1], keyed_corners(config, "real", (64, 32, 16), [8])[1])
+    assert not np.array_equal(base[1], keyed_corners(SwdConfig(seed=1), "real", (64, 32, 16), [7])[1])
     assert not np.array_equal(base[0] % 64, base[1] % 32)
+
+
+def test_positions_are_32_random_bits_of_the_image_s_own_generator() -> None:
+    config, sizes, images = SwdConfig(patches=20, seed=5), (64, 32, 16), [3, 1 << 40]
+    found = keyed_corners(config, "fake", sizes, images)
+    for row, image in enumerate(images):
+        bits = keyed_generator(5, "fake", image).integers(0, 1 << 32, (3, 2, 20), np.uint32).astype(np.int64)
+        for size, level, (x, y) in zip(sizes, found, bits[::-1], strict=True):
+            np.testing.assert_array_equal(level[row], (y * (size - 6) >> 32) * size + (x * (size - 6) >> 32))
 
 
 def test_directions_have_unit_length_and_no_preferred_axis() -> None:

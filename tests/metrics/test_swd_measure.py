@@ -13,10 +13,10 @@ from metrics.errors import ImageSetError, UsageError
 from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import SwdConfig, level_sizes
-from metrics.sliced.distance import sliced_distances
 from metrics.sliced.draws import FAKE, REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.measure import measure_swd, swd_of_statistics
 from metrics.sliced.plan import plan_swd
+from metrics.sliced.projections import sliced_distances
 from metrics.sliced.uncertainty import balanced_halves, compare_statistics
 from metrics.sources import ImageSet, as_image_set
 
