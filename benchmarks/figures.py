@@ -61,10 +61,29 @@ PICKS: Mapping[str, tuple[Pick, ...]] = {
         Pick(name="unpadded picture", path=("unpadded", "total"), unit="s", better="lower"),
         Pick(name="padded picture", path=("padded", "total"), unit="s", better="lower"),
     ),
+    "pgan_step": tuple(
+        _faster(
+            f"{ours} at {entry.split()[0]}² over plain fp32",
+            ("entries", entry, "programs", "plain fp32", "seconds_per_step"),
+            ("entries", entry, "programs", ours, "seconds_per_step"),
+        )
+        for entry in ("16 conv", "32 conv", "64 conv", "128 conv", "256 conv")
+        for ours in ("ours fp32", "ours bf16")
+    ),
     "quality_validation": (
         Pick(name="score of one picture", path=("milliseconds_at_1024",), unit="ms", better="lower"),
     ),
     "restoration": (Pick(name="bf16 over fp32", path=("bf16_over_fp32",), unit="x", better="higher"),),
+    "restorers": (
+        Pick(name="jpeg, quality 10", path=("gains", "jpeg", "q10", "psnr_gain"), unit="dB", better="higher"),
+        Pick(name="jpeg, quality 75", path=("gains", "jpeg", "q75", "psnr_gain"), unit="dB", better="higher"),
+        Pick(
+            name="joint over Real-ESRGAN",
+            path=("speed", "fp32", "joint_times_faster"),
+            unit="x",
+            better="higher",
+        ),
+    ),
     "store_layout": (
         Pick(
             name="random image, warm",

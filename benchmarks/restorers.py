@@ -93,10 +93,10 @@ def seconds(restorer: Restorer, pixels: Pixels) -> float:
     return time.perf_counter() - started
 
 
-def measure_speed(rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Seconds on the face by number format, and how many times faster joint is than Real-ESRGAN."""
+def measure_speed(rounds: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """By number format: seconds on the face, and how many times faster joint is than Real-ESRGAN."""
     pixels = face()
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
     for precision in ("fp32", "bf16"):
         ours = {task: open_ours(precision, weights=random_weights(task, folder)) for task in TASKS}
         teacher: Restorer | None
@@ -116,15 +116,12 @@ def measure_speed(rounds: int, folder: Path) -> list[dict[str, Any]]:
             if teacher is not None:
                 theirs.append(seconds(teacher, pixels))
                 ratios.append(theirs[-1] / times["joint"][-1])
-        rows.append(
-            {
-                "precision": precision,
-                "threads": torch.get_num_threads(),
-                "seconds": {task: asdict(Spread.of(values)) for task, values in times.items()},
-                "realesrgan_seconds": asdict(Spread.of(theirs)) if theirs else None,
-                "joint_times_faster": asdict(Spread.of(ratios)) if ratios else None,
-            }
-        )
+        rows[precision] = {
+            "threads": torch.get_num_threads(),
+            "seconds": {task: asdict(Spread.of(values)) for task, values in times.items()},
+            "realesrgan_seconds": asdict(Spread.of(theirs)) if theirs else None,
+            "joint_times_faster": asdict(Spread.of(ratios)) if ratios else None,
+        }
     return rows
 
 
@@ -146,17 +143,17 @@ def main() -> None:
             verdict = "" if wanted is None else f"  (wanted {wanted:+.1f}: {found.psnr_gain >= wanted})"
             similar = "" if found.ms_ssim_gain is None else f", MS-SSIM {found.ms_ssim:.4f} ({found.ms_ssim_gain:+.4f})"
             print(f"{task:5} {found.case:12} {found.psnr:.2f} dB ({found.psnr_gain:+.2f}){similar}{verdict}")
-    speed = []
+    speed: dict[str, dict[str, Any]] = {}
     if not options.skip_speed:
         with tempfile.TemporaryDirectory() as folder:
             speed = measure_speed(options.rounds, Path(folder))
-    for row in speed:
+    for precision, row in speed.items():
         parts = [f"{task} {Spread(**spread).text(3)} s" for task, spread in row["seconds"].items()]
         if row["joint_times_faster"] is not None:
             parts.append(f"Real-ESRGAN {Spread(**row['realesrgan_seconds']).text()} s")
             parts.append(f"joint {Spread(**row['joint_times_faster']).text(1)} times faster")
-        print(f"178x218, {row['precision']}, {row['threads']} threads: {', '.join(parts)}")
-    gains_json = {task: [asdict(found) for found in scores] for task, scores in gains.items()}
+        print(f"178x218, {precision}, {row['threads']} threads: {', '.join(parts)}")
+    gains_json = {task: {found.case: asdict(found) for found in scores} for task, scores in gains.items()}
     print(
         write_results(
             "restorers",
