@@ -77,6 +77,7 @@ PICKS: Mapping[str, tuple[Pick, ...]] = {
     "restorers": (
         Pick(name="jpeg, quality 10", path=("gains", "jpeg", "q10", "psnr_gain"), unit="dB", better="higher"),
         Pick(name="jpeg, quality 75", path=("gains", "jpeg", "q75", "psnr_gain"), unit="dB", better="higher"),
+        Pick(name="sr4 over bicubic", path=("gains", "sr4", "bicubic", "psnr_gain"), unit="dB", better="higher"),
         Pick(
             name="joint over Real-ESRGAN",
             path=("speed", "fp32", "joint_times_faster"),

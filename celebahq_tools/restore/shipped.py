@@ -24,6 +24,11 @@ SHIPPED: tuple[ShippedModel, ...] = (
         file="jpeg.safetensors",
         sha256="7198c501caf658201303ee57e76518c8e83bdecad5dd695c1a4ccabcf7e30d96",
     ),
+    ShippedModel(
+        task="sr4",
+        file="sr4.safetensors",
+        sha256="3c7d517c1049ba41a20ab005c361239e3ee8f455cabc38e1fa87cb06f6811526",
+    ),
 )
 
 
