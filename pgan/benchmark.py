@@ -154,10 +154,7 @@ def total_sec(config: Config, costs: list[Cost]) -> float:
 
 
 def memory_mib(config: Config, res: int, batch: int) -> float:
-    """Estimated memory of a step with `batch` images at once, MiB: state and D's feature maps; a rough figure.
-
-    What seven configurations from 16² to 128² took on a CPU was 0.7 to 1.3 times it.
-    """
+    """Estimated memory of a step with `batch` images at once, MiB: state and D's feature maps; a rough figure."""
     value = 4 if config.train.precision == "fp32" else 2
     weights = sum(before * after * 9 for before, after, _ in _convolutions(config, res))
     features = sum((before + after) * side * side for before, after, side in _convolutions(config, res))

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from pgan.config import Config
 from pgan.errors import TrainingError
@@ -143,6 +144,7 @@ def test_lsgan_noise_appears_with_high_fake_scores(tiny: Config) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # of torch's own compiler
 def test_compiled_passes_train_as_the_others_do(tiny: Config) -> None:
     """Several iterations over a fade, which must not make a graph each."""
+    counters.clear()
     weights = []
     for compiled in (False, True):
         config = replace(tiny, train=replace(tiny.train, compile=compiled))
@@ -154,6 +156,8 @@ def test_compiled_passes_train_as_the_others_do(tiny: Config) -> None:
         for iteration in steps:
             stepper.iterate(iteration, reals_of(config, state.position))
         weights.append({name: value for name, value in state.tensors().items() if name.startswith(("g.", "d."))})
+    # G with and without gradients, D as it learns and as it is frozen; before the fade, and within it.
+    assert counters["stats"]["unique_graphs"] == 8
     start = TrainState(tiny, CPU).tensors()
     for name, value in weights[0].items():
         moved = float((value - start[name]).norm())
