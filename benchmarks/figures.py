@@ -79,6 +79,12 @@ PICKS: Mapping[str, tuple[Pick, ...]] = {
         Pick(name="jpeg, quality 75", path=("gains", "jpeg", "q75", "psnr_gain"), unit="dB", better="higher"),
         Pick(name="sr4 over bicubic", path=("gains", "sr4", "bicubic", "psnr_gain"), unit="dB", better="higher"),
         Pick(
+            name="joint over bicubic, quality 75",
+            path=("gains", "joint", "bicubic-q75", "psnr_gain"),
+            unit="dB",
+            better="higher",
+        ),
+        Pick(
             name="joint over Real-ESRGAN",
             path=("speed", "fp32", "joint_times_faster"),
             unit="x",

@@ -31,7 +31,7 @@ DEFAULT_RESTORER = "realesrgan"
     "--recipe",
     type=click.Choice(["paper", "plain", "ffhq", "official"]),
     help="paper: restoration, then the paper's crop. plain: geometry only. ffhq: the FFHQ crop. official: bit-exact "
-    "from the deltas. Default: paper when a restorer is there, else plain.",
+    "from the deltas. Default: paper, with --restorer none plain.",
 )
 @click.option("--deltas", type=click.Path(path_type=Path), help="Folder of the official delta files (recipe official).")
 @click.option("--res", type=int, default=1024, show_default=True, help="Finest resolution, a power of two.")
@@ -48,12 +48,12 @@ DEFAULT_RESTORER = "realesrgan"
     "--restorer",
     metavar="ours|realesrgan|none|PATH",
     help="Network of the recipe paper; a PATH of weights is read by spandrel unless train-restorer made it.  "
-    "[default: realesrgan]",
+    "[default: realesrgan when its weights are there, else ours]",
 )
 @click.option(
     "--restorer-task",
     type=click.Choice(["jpeg", "sr4", "joint"]),
-    help="Which of our networks: remove artifacts, enlarge, or both.  [default: jpeg]",
+    help="Which of our networks: remove artifacts, enlarge, or both.  [default: joint]",
 )
 @click.option("--restorer-weights", type=click.Path(path_type=Path), help="Its weights, instead of the cached ones.")
 @click.option(
@@ -133,25 +133,24 @@ def _job(
     options: "RunOptions",
 ) -> "Job":
     from celebahq_tools.config import BuildConfig, RecipeName
-    from celebahq_tools.pipeline.job import default_recipe, face_job
-    from celebahq_tools.restore.base import DEFAULT_TASK, PrecisionName, RestorerConfig, RestoreTask, named_restorer
+    from celebahq_tools.pipeline.job import BUILD_TASK, face_job, restorer_at_hand
+    from celebahq_tools.restore.base import PrecisionName, RestorerConfig, RestoreTask, named_restorer
 
     name, path = named_restorer(restorer or DEFAULT_RESTORER)
     if weights is not None and path is not None:
         raise UsageError("--restorer-weights goes with a restorer's name: --restorer names a file already")
     if task is not None and name != "ours":
         raise UsageError(f"--restorer-task goes with --restorer ours, not {name}")
+    recipe = recipe or ("plain" if name == "none" else "paper")
     config = RestorerConfig(
         name=name,
         weights=weights or path,
-        task=cast(RestoreTask, task or DEFAULT_TASK),
+        task=cast(RestoreTask, task or BUILD_TASK),
         precision=cast(PrecisionName, precision),
     )
     notes: tuple[str, ...] = ()
-    if recipe is None and restorer not in (None, "none"):
-        recipe = "paper"
-    elif recipe is None:
-        recipe, note = default_recipe(config)
+    if recipe == "paper" and restorer is None and weights is None:
+        config, note = restorer_at_hand(config.precision)
         notes = (note,)
     if recipe != "paper":
         if restorer not in (None, "none") or weights is not None:

@@ -10,6 +10,7 @@ import click
 from celebahq_tools.cli.common import command_errors, emit, json_option, progress_bar, quiet_option
 
 if TYPE_CHECKING:
+    from celebahq_tools.restore.base import DeviceName
     from celebahq_tools.restore.modelfile import State
     from celebahq_tools.restore.training.config import TrainConfig
     from celebahq_tools.restore.training.validate import Score
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
 @click.option("--version", "weights_version", default="0", show_default=True, help="Recorded in the weights.")
 @click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA when there is any.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all cores]")
 @click.option("--save-every", type=click.IntRange(min=1), default=250, show_default=True)
 @click.option("--validate-every", type=click.IntRange(min=1), default=1000, show_default=True)
@@ -58,6 +66,7 @@ def train_restorer_cmd(
     seed: int | None,
     weights_version: str,
     precision: str,
+    device: str,
     threads: int | None,
     save_every: int,
     validate_every: int,
@@ -80,6 +89,7 @@ def train_restorer_cmd(
     import torch
 
     from celebahq_tools.errors import UsageError
+    from celebahq_tools.restore.precision import resolve_device
     from celebahq_tools.restore.training.loop import TrainRun, open_log, train
     from celebahq_tools.restore.training.photos import read_photos, split_photos
 
@@ -100,6 +110,7 @@ def train_restorer_cmd(
         save_every=save_every,
         validate_every=validate_every,
         bf16=precision == "bf16",
+        device=resolve_device(cast("DeviceName", device)),
         version=weights_version,
     )
     if threads is not None:

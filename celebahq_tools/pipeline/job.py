@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from celebahq_tools.config import BuildConfig, RecipeName, RunOptions
+from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.errors import MissingDependencyError, UsageError
 from celebahq_tools.formats.collection import Entries
 from celebahq_tools.names import printable
 from celebahq_tools.pipeline.recipes import FileTask, RecipeSpec
-from celebahq_tools.restore.base import RestorerConfig
+from celebahq_tools.restore.base import PrecisionName, RestorerConfig, RestoreTask
 from celebahq_tools.sources import Source
 
 READ_BYTES = 1 << 20
 IDS_SHOWN = 5
+# The paper removes artifacts and enlarges.
+BUILD_TASK: RestoreTask = "joint"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,17 +53,18 @@ class Job:
         return self.config.digest(self.spec.source_kind, self.spec.source_digest, stamps)
 
 
-def default_recipe(restorer: RestorerConfig) -> tuple[RecipeName, str]:
-    """The recipe when none is asked for: `paper` if its restorer can be opened, else `plain`; and a note on it."""
+def restorer_at_hand(precision: PrecisionName) -> tuple[RestorerConfig, str]:
+    """The restorer when none is asked for: Real-ESRGAN if its weights are there, else ours; and a note on it."""
     from celebahq_tools.restore import open_restorer
 
-    if restorer.name == "none":
-        return "plain", "without a restorer the recipe is plain, geometry only"
+    config = RestorerConfig(name="realesrgan", precision=precision)
     try:
-        stamp = open_restorer(restorer).stamp()
-    except MissingDependencyError as error:
-        return "plain", f"no restorer is there, so the recipe is plain, geometry only ({error})"
-    return "paper", f"restoring with {stamp.name} {stamp.version}, {stamp.precision}"
+        stamp, advice = open_restorer(config).stamp(), ""
+    except MissingDependencyError:
+        config = RestorerConfig(name="ours", task=BUILD_TASK, precision=precision)
+        stamp = open_restorer(config).stamp()
+        advice = "; `celebahq weights get realesrgan` brings a sharper, slower network"
+    return config, f"restoring with {stamp.name} {stamp.version}, {stamp.precision}{advice}"
 
 
 def face_job(source: Source, config: BuildConfig, options: RunOptions, notes: tuple[str, ...] = ()) -> Job:

@@ -80,7 +80,7 @@ class NetworkConfig:
 
 JPEG = NetworkConfig(scale=1, fold=2, channels=(64, 96, 128), blocks=(1, 1, 2))
 SR4 = NetworkConfig(scale=4, fold=1, channels=(64,), blocks=(8,))
-JOINT = NetworkConfig(scale=4, fold=1, channels=(64, 96, 128), blocks=(2, 1, 1))
+JOINT = NetworkConfig(scale=4, fold=1, channels=(64,), blocks=(12,))
 
 
 def default_network(task: TaskName) -> NetworkConfig:

@@ -25,6 +25,11 @@ SHIPPED: tuple[ShippedModel, ...] = (
         sha256="7198c501caf658201303ee57e76518c8e83bdecad5dd695c1a4ccabcf7e30d96",
     ),
     ShippedModel(
+        task="joint",
+        file="joint.safetensors",
+        sha256="57a7ed676e4b3ebb1338c678bc9c7cdffbc26c19a2261f21e2ee0d7865d85f65",
+    ),
+    ShippedModel(
         task="sr4",
         file="sr4.safetensors",
         sha256="3c7d517c1049ba41a20ab005c361239e3ee8f455cabc38e1fa87cb06f6811526",

@@ -12,10 +12,9 @@ from celebahq_tools.config import BuildConfig, RunOptions
 from celebahq_tools.errors import DiskSpaceError, FormatError, PictureError
 from celebahq_tools.pipeline import render, shards
 from celebahq_tools.pipeline.candidates import Candidate
-from celebahq_tools.pipeline.job import Job, default_recipe, face_job
+from celebahq_tools.pipeline.job import Job, face_job
 from celebahq_tools.pipeline.shards import Shard, join_shard, render_shard, shard_plan
 from celebahq_tools.pipeline.tasks import survey_files
-from celebahq_tools.restore import RestorerConfig
 from celebahq_tools.sources import open_source
 from celebahq_tools.store import IndexRow, PyramidMeta, SlotWriter, create_pyramid
 
@@ -116,7 +115,3 @@ def test_what_the_disk_does_not_take_is_reported(tmp_path: Path, monkeypatch: py
 def test_a_picture_error_survives_the_way_back_from_a_worker() -> None:
     copy = pickle.loads(pickle.dumps(PictureError("truncated", "a.jpg: ends early")))  # noqa: S301
     assert (copy.reason, str(copy)) == ("truncated", "a.jpg: ends early")
-
-
-def test_no_restorer_means_the_plain_recipe() -> None:
-    assert default_recipe(RestorerConfig(name="none"))[0] == "plain"

@@ -30,7 +30,7 @@ from celebahq_tools.restore.networks import (
     parameter_count,
 )
 from celebahq_tools.restore.shipped import SHIPPED, read_shipped, shipped_model
-from celebahq_tools.restore.training.degrade import jpeg
+from celebahq_tools.restore.training.degrade import jpeg, shrink4
 from celebahq_tools.restore.training.validate import centre, damaged, plain
 from metrics.msssim.similarity import ms_ssim_pair
 
@@ -206,8 +206,9 @@ def test_shipped_weights(shipped: object, photo: Pixels) -> None:
     poor = damaged(original, case)
     after = restorer.restore(poor)
     assert psnr(after, original) - psnr(plain(poor, restorer.scale), original) > least
-    # Restoring leaves what the source shows.
-    assert drift(poor, after) < 3
+    # Restoring leaves what the source shows, and what compression changed comes nearer to what it was.
+    undamaged = original if restorer.scale == 1 else shrink4(original, "bicubic")
+    assert drift(undamaged, after) < max(3, drift(undamaged, poor))
 
 
 def test_unknown_task_has_no_weights() -> None:

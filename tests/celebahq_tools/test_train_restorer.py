@@ -111,6 +111,28 @@ def test_it_learns(tmp_path: Path) -> None:
     assert {row["case"] for row in card["held_out_scores"]} == {"q10", "q30", "q50", "q75"}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_moves_between_devices(tmp_path: Path) -> None:
+    found = {}
+    wanted = config("joint", adversarial=0.01, frequency=0.1)
+    for name, devices in {"cpu": ("cpu", "cpu"), "both": ("cuda", "cpu"), "back": ("cpu", "cuda")}.items():
+        for steps, device in zip((3, 6), devices, strict=True):
+            plan = TrainRun(out=tmp_path / f"{name}.safetensors", bf16=False, save_every=3, device=device)  # type: ignore[arg-type]
+            train(
+                replace(wanted, steps=steps),
+                plan,
+                photos(),
+                photos(1),
+                progress=lambda done, total: None,
+                scored=lambda step, scores: None,
+            )
+        found[name] = decode_model(plan.out.read_bytes(), name=name).state
+    for name in ("both", "back"):
+        for key, value in found["cpu"].items():
+            torch.testing.assert_close(found[name][key], value, rtol=0, atol=5e-3)
+
+
 def test_finished_run_does_nothing_more(tmp_path: Path) -> None:
     out = tmp_path / "n.safetensors"
     run(config(), out)

@@ -33,14 +33,22 @@ def test_the_sample_is_built_without_a_source(tmp_path: Path) -> None:
     assert "complete already" in again.stdout
 
 
-def test_the_recipe_follows_from_the_restorer_and_is_said(
+def test_without_other_weights_our_own_network_restores_and_it_is_said(
     tmp_path: Path, make_celeba: MakeCelebA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELEBAHQ_CACHE", str(tmp_path / "cache"))
-    result = run("build", "--src", make_celeba(1), "--out", tmp_path / "s.h5", "--res", 32)
-    assert result.exit_code == 0, result.output
-    assert "the recipe is plain, geometry only" in result.stderr
-    assert "celebahq weights get realesrgan" in result.stderr
+    for number, options in enumerate(([], ["--recipe", "paper"])):
+        out = tmp_path / f"{number}.h5"
+        result = run("build", "--src", make_celeba(1, name=f"c{number}"), "--out", out, "--res", 32, "--json", *options)
+        assert result.exit_code == 0, result.output
+        assert "restoring with ours joint-1" in result.stderr
+        assert "celebahq weights get realesrgan" in result.stderr
+        config = json.loads(result.stdout)["config"]
+        assert (config["recipe"], config["restorer"]["name"], config["restorer"]["task"]) == ("paper", "ours", "joint")
+    root = make_celeba(1, name="p")
+    plain = run("build", "--src", root, "--out", tmp_path / "p.h5", "--res", 32, "--restorer", "none")
+    assert plain.exit_code == 0, plain.output
+    assert "restoring" not in plain.stderr
     root = make_celeba(1, name="b")
     for options in (["--recipe", "paper"], []):
         asked = run("build", "--src", root, "--out", tmp_path / "t.h5", "--restorer", "realesrgan", *options)

@@ -117,6 +117,9 @@ def test_training_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors.train").unlink()
     wrong = invoke("train-restorer", "jpeg", *options)
     assert "exists, and net.safetensors.train to go on from does not" in wrong.stderr
+    if not torch.cuda.is_available():
+        wrong = invoke("train-restorer", "jpeg", *options, "--overwrite", "--device", "cuda")
+        assert (wrong.exit_code, "torch sees no CUDA device" in wrong.stderr) == (2, True)
     wrong = invoke("train-restorer", "sr4", *options, "--overwrite", "--init", out)
     assert "another network (jpeg)" in wrong.stderr
 

@@ -105,5 +105,9 @@ def default_training(task: TaskName, *, steps: int | None = None) -> TrainConfig
     network = default_network(task)
     if task == "jpeg":
         return TrainConfig(task=task, network=network, steps=steps or 6000, batch=16, patch=96)
-    degrade = DegradeConfig(quality=(30, 95), jpeg=0.9 if task == "joint" else 0.0)
-    return TrainConfig(task=task, network=network, degrade=degrade, steps=steps or 6000, batch=16, patch=160)
+    if task == "sr4":
+        degrade = DegradeConfig(quality=(30, 95), jpeg=0.0)
+        return TrainConfig(task=task, network=network, degrade=degrade, steps=steps or 6000, batch=16, patch=160)
+    # Narrower than for jpeg: the more qualities, the less detail for each of them at this size of network.
+    degrade = DegradeConfig(quality=(50, 95), bicubic=0.8)
+    return TrainConfig(task=task, network=network, degrade=degrade, steps=steps or 16000, batch=8, patch=192)

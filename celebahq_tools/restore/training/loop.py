@@ -14,6 +14,7 @@ from torch import Tensor
 
 from celebahq_tools.errors import MissingDependencyError, UsageError
 from celebahq_tools.restore.modelfile import Model, State, encode_model
+from celebahq_tools.restore.precision import Device
 from celebahq_tools.restore.training.batches import Pair, PatchSource, prefetched
 from celebahq_tools.restore.training.config import TrainConfig
 from celebahq_tools.restore.training.losses import charbonnier, relativistic_hinge, spectrum
@@ -31,6 +32,8 @@ from celebahq_tools.restore.training.validate import Score, score_network
 CHECKPOINT_SUFFIX = ".train"
 LOG_EVERY = 20
 GRADIENT_LIMIT = 1.0
+# Of the critic, times the network's: it begins from nothing, and has to lead (Heusel et al. 2017, two time scales).
+CRITIC_RATE = 4.0
 
 Progress = Callable[[int, int], None]
 
@@ -50,6 +53,7 @@ class TrainRun:
     save_every       steps between checkpoints
     validate_every   steps between validations
     bf16             multiply in bfloat16 (weights and their updates stay float32)
+    device           where
     version          recorded in the weights
     """
 
@@ -57,6 +61,7 @@ class TrainRun:
     save_every: int = 250
     validate_every: int = 1000
     bf16: bool = True
+    device: Device = "cpu"
     version: str = "0"
 
     @property
@@ -99,7 +104,11 @@ def train(
     `scored(step, scores)` is called after each validation. Raises UsageError when the checkpoint is of other
     settings, SourceError when the photographs are too small.
     """
-    state = load_checkpoint(run.checkpoint, config) if run.checkpoint.exists() else fresh_state(config, init)
+    device = run.device
+    if run.checkpoint.exists():
+        state = load_checkpoint(run.checkpoint, config, device=device)
+    else:
+        state = fresh_state(config, init, device=device)
     source = PatchSource(photos, config)
     # Kept beside the weights for the record: trained on what, from where.
     origin = {"photographs": len(photos), "held_out": len(held_out), "initialised": init is not None}
@@ -107,7 +116,7 @@ def train(
     started = time.perf_counter()
     progress(state.step, config.steps)
     for batch in prefetched(source, state.step, config.steps) if state.step < config.steps else ():
-        losses = _step(state, config, batch, bf16=run.bf16)
+        losses = _step(state, config, Pair(*(part.to(device) for part in batch)), bf16=run.bf16)
         state.step += 1
         progress(state.step, config.steps)
         if log is not None and state.step % LOG_EVERY == 0:
@@ -127,15 +136,16 @@ def train(
     return TrainResult(step=state.step, scores=tuple(scores), train_sec=time.perf_counter() - started)
 
 
-def _autocast(bf16: bool) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+def _autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
 def _step(state: TrainState, config: TrainConfig, batch: Pair, *, bf16: bool) -> dict[str, Tensor]:
     """One step of the network, and of the critic when there is one; the losses."""
     rate = learning_rate(config, state.step)
+    device = batch.damaged.device
     base = state.network.base(batch.damaged)
-    with _autocast(bf16):
+    with _autocast(device, bf16):
         residual = state.network.residual(batch.damaged)
     result = base + residual.float()
     losses = {"charbonnier": charbonnier(result, batch.target)}
@@ -144,7 +154,7 @@ def _step(state: TrainState, config: TrainConfig, batch: Pair, *, bf16: bool) ->
         losses["spectrum"] = spectrum(result, batch.target)
         total = total + config.frequency * losses["spectrum"]
     if state.critic is not None and state.critic_optimiser is not None:
-        with _autocast(bf16):
+        with _autocast(device, bf16):
             # The critic only passes gradients on here; its own come from _critic_step.
             state.critic.requires_grad_(False)
             fake, real = state.critic(result), state.critic(batch.target)
@@ -154,10 +164,10 @@ def _step(state: TrainState, config: TrainConfig, batch: Pair, *, bf16: bool) ->
     _descend(state.optimiser, total, state.network, rate)
     update_mean(state.mean, state.network, min(config.ema, (state.step + 1) / (state.step + 10)))
     if state.critic is not None and state.critic_optimiser is not None:
-        with _autocast(bf16):
+        with _autocast(device, bf16):
             real, fake = state.critic(batch.target), state.critic(result.detach())
         losses["critic"] = relativistic_hinge(real.float(), fake.float())
-        _descend(state.critic_optimiser, losses["critic"], state.critic, rate)
+        _descend(state.critic_optimiser, losses["critic"], state.critic, CRITIC_RATE * rate)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
@@ -184,9 +194,8 @@ def _write_weights(
     state: TrainState, config: TrainConfig, run: TrainRun, origin: dict[str, Any], scores: Sequence[Score]
 ) -> None:
     card = {"training": config.to_json(), **origin, "held_out_scores": [asdict(score) for score in scores]}
-    model = Model(
-        task=config.task, version=run.version, network=config.network, state=state.mean.state_dict(), card=card
-    )
+    weights = {name: value.cpu() for name, value in state.mean.state_dict().items()}
+    model = Model(task=config.task, version=run.version, network=config.network, state=weights, card=card)
     partial = run.out.with_name(run.out.name + PARTIAL_SUFFIX)
     partial.write_bytes(encode_model(model))
     partial.replace(run.out)

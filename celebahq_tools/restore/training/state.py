@@ -10,6 +10,7 @@ from torch import nn
 
 from celebahq_tools.errors import FormatError, UsageError
 from celebahq_tools.restore.networks import RestoreNetwork
+from celebahq_tools.restore.precision import Device
 from celebahq_tools.restore.training.config import TrainConfig
 from celebahq_tools.restore.training.losses import Critic
 
@@ -32,8 +33,10 @@ class TrainState:
     step: int = 0
 
 
-def fresh_state(config: TrainConfig, init: dict[str, torch.Tensor] | None = None) -> TrainState:
-    """A run before its first step, from random weights (by the seed) or from `init`."""
+def fresh_state(
+    config: TrainConfig, init: dict[str, torch.Tensor] | None = None, *, device: Device = "cpu"
+) -> TrainState:
+    """A run before its first step, from random weights (by the seed, on any device the same) or from `init`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = RestoreNetwork(config.network)
@@ -45,7 +48,7 @@ def fresh_state(config: TrainConfig, init: dict[str, torch.Tensor] | None = None
     mean.requires_grad_(False)
     for module in (network, mean, critic):
         if module is not None:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+            module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return TrainState(
         network=network,
         mean=mean,
@@ -80,8 +83,11 @@ def save_checkpoint(path: Path, state: TrainState, config: TrainConfig) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, config: TrainConfig) -> TrainState:
-    """The run as it was saved. FormatError for a damaged file, UsageError when it was made with other settings."""
+def load_checkpoint(path: Path, config: TrainConfig, *, device: Device = "cpu") -> TrainState:
+    """The run as it was saved, whatever device it was on.
+
+    FormatError for a damaged file, UsageError when it was made with other settings.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
@@ -94,7 +100,7 @@ def load_checkpoint(path: Path, config: TrainConfig) -> TrainState:
             raise UsageError(
                 f"{path}: a run with {name} {saved.get(name)}, now {value}: give the same options, or --overwrite"
             )
-    state = fresh_state(config)
+    state = fresh_state(config, device=device)
     state.network.load_state_dict(content["network"])
     state.mean.load_state_dict(content["mean"])
     state.optimiser.load_state_dict(content["optimiser"])

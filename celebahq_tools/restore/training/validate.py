@@ -101,10 +101,11 @@ def score_network(network: RestoreNetwork, task: TaskName, photos: Sequence[Phot
     """The scores of a network on the middles of the photographs, float32."""
     config = network.config
     multiple = max(config.grid * config.scale, SCALE)
+    device = network.first.weight.device
 
     def restore(pixels: Pixels) -> Pixels:
         with torch.inference_mode():
-            result = network(to_tensor([pixels]))[0].clamp(0, 1).mul(255).round()
+            result = network(to_tensor([pixels]).to(device))[0].cpu().clamp(0, 1).mul(255).round()
         restored: Pixels = result.permute(1, 2, 0).to(torch.uint8).numpy()
         return restored
 
