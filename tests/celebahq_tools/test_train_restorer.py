@@ -156,6 +156,10 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
         run(config(), out)
 
 
+def test_the_critic_is_heard_once_it_has_learned() -> None:
+    assert [loop.critic_share(step) for step in (0, 100, 200, 300, 10_000)] == [0, 0, 0.5, 1, 1]
+
+
 def test_start_from_weights(tmp_path: Path) -> None:
     run(config(), tmp_path / "a.safetensors")
     state = decode_model((tmp_path / "a.safetensors").read_bytes(), name="a").state

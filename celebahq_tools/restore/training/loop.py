@@ -34,6 +34,8 @@ LOG_EVERY = 20
 GRADIENT_LIMIT = 1.0
 # Of the critic, times the network's: it begins from nothing, and has to lead (Heusel et al. 2017, two time scales).
 CRITIC_RATE = 4.0
+# Steps from which on the critic's opinion counts, and counts fully: before, it knows nothing.
+CRITIC_COUNTS = (100, 300)
 
 Progress = Callable[[int, int], None]
 
@@ -86,6 +88,12 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     done = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
     low = config.rate * config.last_rate
     return low + (config.rate - low) * (1 + math.cos(math.pi * done)) / 2
+
+
+def critic_share(step: int) -> float:
+    """How much of the adversarial loss counts, 0 to 1."""
+    start, full = CRITIC_COUNTS
+    return min(1.0, max(0, step - start) / (full - start))
 
 
 def train(
@@ -160,7 +168,7 @@ def _step(state: TrainState, config: TrainConfig, batch: Pair, *, bf16: bool) ->
             fake, real = state.critic(result), state.critic(batch.target)
             state.critic.requires_grad_(True)
         losses["adversarial"] = relativistic_hinge(fake.float(), real.float())
-        total = total + config.adversarial * losses["adversarial"]
+        total = total + config.adversarial * critic_share(state.step) * losses["adversarial"]
     _descend(state.optimiser, total, state.network, rate)
     update_mean(state.mean, state.network, min(config.ema, (state.step + 1) / (state.step + 10)))
     if state.critic is not None and state.critic_optimiser is not None:

@@ -8,7 +8,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
 CHARBONNIER_EPSILON = 1e-3
 CRITIC_CHANNELS = (32, 64, 128)
@@ -27,7 +26,11 @@ def spectrum(x: Tensor, y: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """(N, 3, H, W) => (N, 1, H/8, W/8): how real each neighbourhood looks."""
+    """(N, 3, H, W) => (N, 1, H/8, W/8): how real each neighbourhood looks.
+
+    Means, not strides, make it coarser: gradients of strided convolutions differ from pixel to pixel, and draw a grid.
+    Without normalisation, so that it can reach the margins of the hinge, where it stops pulling.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,11 +38,12 @@ class Critic(nn.Module):
         before = 3
         for channels in CRITIC_CHANNELS:
             layers += [
-                spectral_norm(nn.Conv2d(before, channels, kernel_size=4, stride=2, padding=1)),
+                nn.Conv2d(before, channels, kernel_size=3, padding=1),
                 nn.LeakyReLU(LEAKY_SLOPE),
+                nn.AvgPool2d(2),
             ]
             before = channels
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(before, 1, kernel_size=3, padding=1)))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, kernel_size=3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
