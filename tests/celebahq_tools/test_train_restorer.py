@@ -65,7 +65,8 @@ def run(wanted: TrainConfig, out: Path, **options: object) -> TrainResult:
 
 
 @pytest.mark.parametrize("task", ["jpeg", "joint"])
-def test_resumed_run_equals_one_in_one_go(tmp_path: Path, task: str) -> None:
+def test_resumed_run_equals_one_in_one_go(tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CRITIC_COUNTS", (0, 2))
     adversarial = {"adversarial": 0.01, "frequency": 0.1} if task == "joint" else {}
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     wanted = config(task, **adversarial)
@@ -113,7 +114,8 @@ def test_it_learns(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_run_moves_between_devices(tmp_path: Path) -> None:
+def test_a_run_moves_between_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CRITIC_COUNTS", (0, 2))
     found = {}
     wanted = config("joint", adversarial=0.01, frequency=0.1)
     for name, devices in {"cpu": ("cpu", "cpu"), "both": ("cuda", "cpu"), "back": ("cpu", "cuda")}.items():
@@ -156,8 +158,16 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
         run(config(), out)
 
 
-def test_the_critic_is_heard_once_it_has_learned() -> None:
+def test_the_critic_is_heard_once_it_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [loop.critic_share(step) for step in (0, 100, 200, 300, 10_000)] == [0, 0, 0.5, 1, 1]
+    states = []
+    for name, adversarial, counts in (("without", 0.0, (0, 1)), ("early", 0.5, (100, 300)), ("heard", 0.5, (0, 1))):
+        monkeypatch.setattr(loop, "CRITIC_COUNTS", counts)
+        run(config("joint", adversarial=adversarial), tmp_path / f"{name}.safetensors")
+        states.append(decode_model((tmp_path / f"{name}.safetensors").read_bytes(), name=name).state)
+    without, early, heard = states
+    assert all(torch.equal(early[key], value) for key, value in without.items())
+    assert any(not torch.equal(heard[key], value) for key, value in without.items())
 
 
 def test_start_from_weights(tmp_path: Path) -> None:

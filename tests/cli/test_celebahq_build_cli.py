@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from celebahq_tools.cli import main
+from celebahq_tools.pipeline.job import restorer_at_hand
+from celebahq_tools.restore.base import RestorerStamp
+from celebahq_tools.restore.plain import PlainRestorer
 
 MakeCelebA = Callable[..., Path]
 
@@ -46,14 +50,25 @@ def test_without_other_weights_our_own_network_restores_and_it_is_said(
         config = json.loads(result.stdout)["config"]
         assert (config["recipe"], config["restorer"]["name"], config["restorer"]["task"]) == ("paper", "ours", "joint")
     root = make_celeba(1, name="p")
-    plain = run("build", "--src", root, "--out", tmp_path / "p.h5", "--res", 32, "--restorer", "none")
+    plain = run("build", "--src", root, "--out", tmp_path / "p.h5", "--res", 32, "--restorer", "none", "--json")
     assert plain.exit_code == 0, plain.output
+    assert json.loads(plain.stdout)["config"]["recipe"] == "plain"
     assert "restoring" not in plain.stderr
     root = make_celeba(1, name="b")
     for options in (["--recipe", "paper"], []):
         asked = run("build", "--src", root, "--out", tmp_path / "t.h5", "--restorer", "realesrgan", *options)
         assert asked.exit_code == 1
         assert "celebahq weights get realesrgan" in asked.stderr
+
+
+def test_other_weights_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Found:
+        def stamp(self) -> RestorerStamp:
+            return replace(PlainRestorer().stamp(), name="realesrgan", version="0.1.0", precision="bf16")
+
+    monkeypatch.setattr("celebahq_tools.restore.open_restorer", lambda config: Found())
+    config, note = restorer_at_hand("bf16")
+    assert (config.name, config.precision, note) == ("realesrgan", "bf16", "restoring with realesrgan 0.1.0, bf16")
 
 
 def test_dry_run_estimates_and_writes_nothing(tmp_path: Path, make_celeba: MakeCelebA) -> None:

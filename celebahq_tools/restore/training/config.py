@@ -108,6 +108,6 @@ def default_training(task: TaskName, *, steps: int | None = None) -> TrainConfig
     if task == "sr4":
         degrade = DegradeConfig(quality=(30, 95), jpeg=0.0)
         return TrainConfig(task=task, network=network, degrade=degrade, steps=steps or 6000, batch=16, patch=160)
-    # Narrower than for jpeg: the more qualities, the less detail for each of them at this size of network.
+    # Narrower than for jpeg: a small network is to serve the usual qualities well.
     degrade = DegradeConfig(quality=(50, 95), bicubic=0.8)
     return TrainConfig(task=task, network=network, degrade=degrade, steps=steps or 16000, batch=8, patch=192)
