@@ -5,15 +5,15 @@ descriptor is x . d' - mean . d'.
 """
 
 from dataclasses import dataclass
-from threading import local
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import BatchError
+from metrics.sliced.blocks import Workspace
 from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
 from metrics.sliced.store import DescriptorStore
-from metrics.sliced.wasserstein import BINS, MOST_BINNED, BinnedDistance, sorted_distance
+from metrics.sliced.wasserstein import BINS, MOST_BINNED
 
 LEAST_BINNED = 1 << 16
 """Descriptors on a side from which on counting in bins is faster than sorting."""
@@ -110,7 +110,6 @@ class FoldedComparison:
         folded = [fold_moments(comparison.directions, side.moments, self._scales) for side in self.sides]
         self._directions = [directions for directions, _ in folded]
         self._shifts = [-offsets - low * self._scales for _, offsets in folded]
-        self._local = local()
 
     def project(self, which: int, images: slice, directions: slice, out: Float32) -> None:
         """Raw projections of one side's `images` on some directions: out (directions, images * P)."""
@@ -120,26 +119,14 @@ class FoldedComparison:
         per_image = out.reshape(len(out), len(read), -1).swapaxes(0, 1)
         np.matmul(self._directions[which][directions], read, out=per_image)
 
-    def shift(self, which: int, direction: int) -> float:
-        """What is to be added to one side's raw projections on direction number `direction`."""
-        return float(self._shifts[which][direction])
-
-    def distance(self, direction: int, real: Float32, fake: Float32) -> float:
-        """W1 of both sides' shifted projections (rows,) on direction number `direction`; may sort them."""
+    def distance(self, direction: int, real: Float32, fake: Float32, workspace: Workspace) -> float:
+        """W1 of both sides' blocks (b, block) of raw projections on direction number `direction`."""
         scale = float(self._scales[direction])
+        shifts = float(self._shifts[0][direction]), float(self._shifts[1][direction])
+        rows = self.sides[0].rows
         if scale != 1.0:
-            return self._binned(real, fake) / scale
-        real.sort()
-        fake.sort()
-        return sorted_distance(real, fake)
-
-    @property
-    def _binned(self) -> BinnedDistance:
-        """The calling thread's."""
-        found: BinnedDistance | None = getattr(self._local, "binned", None)
-        if found is None:
-            found = self._local.binned = BinnedDistance()
-        return found
+            return workspace.by_counting(real, fake, rows, shifts) / scale
+        return workspace.by_sorting(real, fake, rows, shifts)
 
 
 def find_bulk(comparison: Comparison) -> tuple[Float64, Float64]:

@@ -59,7 +59,9 @@ def measure_swd(
     config, sizes = plan.config, level_sizes(plan.res)
     reference = ReferenceDraws(config, sizes) if config.is_reference else None
     meter = Meter(plan.work, progress)
-    how = Gathering(config=config, jobs=jobs, spill=spill, memory=memory, dask=dask, reference=reference)
+    how = Gathering(
+        config=config, jobs=jobs, compiled=plan.compiled, spill=spill, memory=memory, dask=dask, reference=reference
+    )
     reals = gather(real, plan.numbers[REAL], REAL, how, meter, cache)
     opened = [reals]
     try:
@@ -122,7 +124,7 @@ def _compare(
     levels = _distances(plan, reals, fakes, reference, jobs, meter)
     interval, intervals = None, {}
     if split_count(plan.config, plan.n):
-        differences = split_differences(reals, fakes, jobs=jobs, step=meter.pairs)
+        differences = split_differences(reals, fakes, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
         interval = confidence_interval(differences, levels)
         for column, level in enumerate(levels):
             own = confidence_interval(differences[:, [column]], [level])
@@ -163,7 +165,7 @@ def _distances(
 ) -> list[LevelDistances]:
     """The comparison itself, level by level from the finest."""
     if reference is None:
-        return compare_statistics(reals, fakes, jobs=jobs, step=meter.pairs)
+        return compare_statistics(reals, fakes, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
     # Float32 moments load whole levels, so they come before the projections take their memory.
     moments = {size: (reals.reference_moments(size), fakes.reference_moments(size)) for size in reals.sizes}
     comparisons = [
@@ -174,14 +176,14 @@ def _distances(
         )
         for size, (of_reals, of_fakes) in moments.items()
     ]
-    distances = all_distances(comparisons, jobs=jobs, step=meter.pairs)
+    distances = all_distances(comparisons, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
     return [LevelDistances(size=size, values=values) for size, values in zip(moments, distances, strict=True)]
 
 
 def _floor(plan: SwdPlan, reals: SwdStatistics, jobs: int, meter: Meter) -> NoiseFloor:
     """Reals against disjoint reals: at n when there are 2n, else two halves of the n, scaled."""
     slots = floor_slots(plan.config, plan.n, reals.n)
-    levels = floor_distances(reals, slots, jobs=jobs, step=meter.pairs)
+    levels = floor_distances(reals, slots, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
     exact = len(slots[0]) == plan.n
     scaled = 1.0 if exact else HALVES
     return NoiseFloor(

@@ -127,7 +127,6 @@ class PatchExtractor:
             out[...] = image.reshape(-1).take(index)
             self._subtract_up(0, slice(number, number + 1), corners[None], out[None])
         else:
-            # Every index is valid; 'clip' only spares take() a copy of its output.
             self._fine_flat.take(index, out=out, mode="clip")
 
     def _lower(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
@@ -141,11 +140,16 @@ class PatchExtractor:
             up = self._up[: tall.planes[:count].size].reshape(shape)
             cv2.pyrUp(coarse.tall(count), dst=up.reshape(-1, tall.size))
             tall.inner[:count] -= up[:, :, tall.margin : tall.margin + tall.size]
-        places = tall.places(count, corners)[:, None]
-        index = np.add(self._offsets[level], places, out=self._index[:count])
-        tall.planes.reshape(-1).take(index, out=out, mode="clip")
+        self._take(level, tall, corners, out)
         if under_patches:
             self._subtract_up(level, slice(0, count), corners, out)
+
+    def _take(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
+        """Patches (k, 147, P) of a level as it is."""
+        places = tall.places(len(corners), corners)[:, None]
+        index = np.add(self._offsets[level], places, out=self._index[: len(corners)])
+        # Every index is valid; 'clip' only spares take() a copy of its output.
+        tall.planes.reshape(-1).take(index, out=out, mode="clip")
 
     def _subtract_up(self, level: int, images: slice, corners: Int64, out: Float32) -> None:
         """Subtract up() of the next level under the patches of some of the images."""

@@ -3,7 +3,7 @@
 Directions are taken as many at a time as the memory holds. Two kinds of work alternate in the threads: matrix products,
 which project descriptors on directions, and distances of the projections from before. They overlap, also from one
 comparison to the next: products are few long calls, so that distances, many short ones, do not wait for one another.
-Projections lie in blocks of some descriptors, each written by one product, and are joined for the distances.
+Projections lie in blocks of some descriptors, each written by one product.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from threading import Lock, local
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.sliced.blocks import PAD, SIDES, Workspace
 from metrics.sliced.distance import Comparison, FoldedComparison, Side
 from metrics.threads import one_blas_thread, one_opencv_thread
 
@@ -26,9 +27,6 @@ BUFFER_BYTES = 2 << 30
 MOST_AT_ONCE = 128
 """Directions at a time: more would hardly speed up the matrix product and only need memory."""
 ROWS_PER_TASK = 4
-PAD = 16
-"""Values between rows: those a power of two apart would compete for the same places in the processor's cache."""
-SIDES = 2
 FLOAT_BYTES = 4
 
 Float32 = NDArray[np.float32]
@@ -68,16 +66,6 @@ class Projections:
         return self._memory[number][:needed].reshape(shape)[..., :block]
 
 
-def join_blocks(blocks: Float32, shift: float, out: Float32) -> Float32:
-    """Blocks (b, block), the last one partly filled, one after the other in `out` (rows,), with `shift` added."""
-    block = blocks.shape[1]
-    whole = len(out) // block
-    np.add(blocks[:whole], np.float32(shift), out=out[: whole * block].reshape(whole, block))
-    rest = out[whole * block :]
-    np.add(blocks[-1, : len(rest)], np.float32(shift), out=rest)
-    return out
-
-
 class _Running:
     """A comparison and its distances (D,) as far as they are known."""
 
@@ -86,15 +74,6 @@ class _Running:
         self.result = np.empty(len(comparison.directions))
         self._lock = Lock()
         self._folded: FoldedComparison | None = None
-        self._local = local()
-
-    @property
-    def joined(self) -> Float32:
-        """The calling thread's room for one direction: (2, rows)."""
-        found: Float32 | None = getattr(self._local, "joined", None)
-        if found is None:
-            found = self._local.joined = np.empty((SIDES, self.comparison.rows + PAD), np.float32)
-        return found[:, : self.comparison.rows]
 
     @property
     def folded(self) -> FoldedComparison:
@@ -115,6 +94,7 @@ class _Batch:
     buffers: int
     buffer: int
     memory: Projections
+    workspace: Workspace
     at_once: int
     step: Step | None
 
@@ -152,19 +132,17 @@ class _Batch:
         running, values = self.running, self.values
 
         def task(first: int) -> None:
-            joined = running.joined
             for row in range(first, min(first + ROWS_PER_TASK, self.stop - self.start)):
                 number = self.start + row
-                for which, out in enumerate(joined):
-                    join_blocks(values[:, row, which], running.folded.shift(which, number), out)
-                running.result[number] = running.folded.distance(number, joined[0], joined[1])
+                real, fake = values[:, row, 0], values[:, row, 1]
+                running.result[number] = running.folded.distance(number, real, fake, self.workspace)
                 if self.step is not None:
                     self.step(running.comparison.rows)
 
         return [partial(task, first) for first in range(0, self.stop - self.start, ROWS_PER_TASK)]
 
 
-def _batches(running: Sequence[_Running], memory: Projections, step: Step | None) -> list[_Batch]:
+def _batches(running: Sequence[_Running], memory: Projections, workspace: Workspace, step: Step | None) -> list[_Batch]:
     batches: list[_Batch] = []
     for one in running:
         count = len(one.result)
@@ -177,6 +155,7 @@ def _batches(running: Sequence[_Running], memory: Projections, step: Step | None
                 buffers=buffers,
                 buffer=number % buffers,
                 memory=memory,
+                workspace=workspace,
                 at_once=at_once,
                 step=step,
             )
@@ -205,15 +184,16 @@ def all_distances(
     comparisons: Sequence[Comparison],
     *,
     jobs: int = 1,
+    compiled: bool = False,
     projections: Projections | None = None,
     step: Step | None = None,
 ) -> list[Float64]:
     """Per comparison W1 along each of its directions, of descriptors standardised by each side's moments: (D,).
 
-    Bitwise the same for any `jobs`.
+    Bitwise the same for any `jobs`. `compiled` needs numba and may change the last digits.
     """
     running = [_Running(comparison) for comparison in comparisons]
-    batches = _batches(running, projections or Projections(), step)
+    batches = _batches(running, projections or Projections(), Workspace(compiled=compiled), step)
     with one_blas_thread(), one_opencv_thread(), ThreadPoolExecutor(max(1, jobs)) as pool:
         _run(pool, [], batches[0].products() if batches else [])
         for batch, following in zip(batches, [*batches[1:], None], strict=True):
@@ -231,9 +211,10 @@ def sliced_distances(
     directions: Float32,
     *,
     jobs: int = 1,
+    compiled: bool = False,
     projections: Projections | None = None,
     step: Step | None = None,
 ) -> Float64:
     """`all_distances` of one comparison. Raises BatchError for unequal numbers of descriptors."""
     comparison = Comparison(real=real, fake=fake, directions=directions)
-    return all_distances([comparison], jobs=jobs, projections=projections, step=step)[0]
+    return all_distances([comparison], jobs=jobs, compiled=compiled, projections=projections, step=step)[0]

@@ -63,7 +63,12 @@ class LevelDistances:
 
 
 def compare_statistics(
-    real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1, step: Step | None = None
+    real: SwdStatistics,
+    fake: SwdStatistics,
+    *,
+    jobs: int = 1,
+    compiled: bool = False,
+    step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances of two sets level by level from the finest, by the default protocol.
 
@@ -75,7 +80,7 @@ def compare_statistics(
         Comparison(real=real.side(size), fake=fake.side(size), directions=keyed_directions(real.config, size))
         for size in real.sizes
     ]
-    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, compiled=compiled, step=step))
 
 
 def _levels(sizes: Sequence[int], distances: Sequence[Float64]) -> list[LevelDistances]:
@@ -109,7 +114,14 @@ def balanced_halves(config: SwdConfig, n: int) -> list[tuple[Slots, Slots]]:
     return halves
 
 
-def split_differences(real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1, step: Step | None = None) -> Float64:
+def split_differences(
+    real: SwdStatistics,
+    fake: SwdStatistics,
+    *,
+    jobs: int = 1,
+    compiled: bool = False,
+    step: Step | None = None,
+) -> Float64:
     """First halves' distance minus second halves', times 1e3: (splits, levels), by few directions."""
     config = real.config
     halves = balanced_halves(config, real.n)
@@ -123,7 +135,7 @@ def split_differences(real: SwdStatistics, fake: SwdStatistics, *, jobs: int = 1
         for pair in halves
         for half in pair
     ]
-    values = np.array([one.mean() for one in all_distances(comparisons, jobs=jobs, step=step)])
+    values = np.array([one.mean() for one in all_distances(comparisons, jobs=jobs, compiled=compiled, step=step)])
     distances = values.reshape(len(real.sizes), len(halves), 2)
     differences: Float64 = SCALE * (distances[..., 0] - distances[..., 1]).T
     return differences
@@ -159,6 +171,7 @@ def floor_distances(
     slots: tuple[Slots, Slots],
     *,
     jobs: int,
+    compiled: bool = False,
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances between two disjoint samples of one set, each standardised by its own moments."""
@@ -170,7 +183,7 @@ def floor_distances(
         )
         for size in real.sizes
     ]
-    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, compiled=compiled, step=step))
 
 
 def indistinguishable(interval: Interval, floor: float) -> bool:

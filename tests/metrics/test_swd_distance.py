@@ -9,20 +9,26 @@ from hypothesis import strategies as st
 
 from metrics.errors import BatchError
 from metrics.sliced import distance, projections
+from metrics.sliced.acceleration import have_numba
+from metrics.sliced.blocks import Workspace, join_blocks
 from metrics.sliced.config import SwdConfig
 from metrics.sliced.distance import Comparison, FoldedComparison, Moments, Side
 from metrics.sliced.draws import keyed_directions
-from metrics.sliced.projections import Projections, all_distances, join_blocks, sliced_distances
+from metrics.sliced.projections import Projections, all_distances, sliced_distances
 from metrics.sliced.store import DescriptorStore
 
 PATCHES = 32
 
 
-@pytest.fixture(params=["sorted", "counted"], autouse=True)
+@pytest.fixture(params=["sorted", "counted", "compiled"], autouse=True)
 def least_binned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test with both ways to the distance, which are chosen by the number of descriptors, and small blocks."""
+    """Every test with all ways to the distance, which are chosen by the number of descriptors, and small blocks."""
+    if request.param == "compiled":
+        if not have_numba():
+            pytest.skip("compiling needs numba")
+        monkeypatch.setattr(projections, "Workspace", lambda compiled: Workspace(compiled=True))
     monkeypatch.setattr(projections, "BLOCK_ROWS", 1000)
-    monkeypatch.setattr(distance, "LEAST_BINNED", 1 if request.param == "counted" else 1 << 30)
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1 << 30 if request.param == "sorted" else 1)
 
 
 def stored(rows: np.ndarray, folder: Path | None = None) -> DescriptorStore:

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from metrics.errors import UsageError
+from metrics.sliced.acceleration import have_numba
 from metrics.sliced.config import SwdConfig, level_sizes
 from metrics.sliced.draws import keyed_corners, keyed_directions, keyed_generator
 from metrics.sliced.laplacian import laplacian_pyramid, mirror_index, up_patches
 from metrics.sliced.patches import PatchExtractor, images_at_once
 
+needs_numba = pytest.mark.skipif(not have_numba(), reason="compiling needs numba")
 LINE = np.array([1, 4, 6, 4, 1]) / 16
 BINOMIAL = np.outer(LINE, LINE)
 
@@ -34,6 +36,14 @@ def defined_pyramid(image: np.ndarray) -> list[np.ndarray]:
     return [fine - up for fine, up in zip(low, ups, strict=False)] + [low[-1]]
 
 
+def extractor_of(res: int, patches: int, *, transposed: bool, compiled: bool) -> PatchExtractor:
+    if not compiled:
+        return PatchExtractor(res, patches, transposed=transposed)
+    from metrics.sliced.compiled_patches import CompiledPatchExtractor
+
+    return CompiledPatchExtractor(res, patches, transposed=transposed)
+
+
 def noise(res: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (3, res, res), dtype=np.uint8)
 
@@ -50,10 +60,11 @@ def test_levels_are_the_definition(res: int) -> None:
 
 @pytest.mark.parametrize("res", [16, 32, 64, 256, 512, 1024])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool) -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
+def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool, compiled: bool) -> None:
     config = SwdConfig(patches=40)
     sizes = level_sizes(res)
-    extractor = PatchExtractor(res, 40, transposed=transposed)
+    extractor = extractor_of(res, 40, transposed=transposed, compiled=compiled)
     # Fewer images than go at once, after as many as go at once: what those left behind must not show.
     for count in (images_at_once(res), max(1, images_at_once(res) - 3)):
         images = np.stack([noise(res, seed) for seed in range(count)])
@@ -71,6 +82,26 @@ def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool) -> No
                     expected = level[:, y : y + 7, x : x + 7]
                     shown = patch.reshape(3, 7, 7)
                     np.testing.assert_allclose(shown.swapaxes(1, 2) if transposed else shown, expected, atol=4e-5)
+
+
+@needs_numba
+@pytest.mark.parametrize("res", [16, 32, 64, 256, 512, 1024])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_compiled_steps_give_the_same_bits(res: int, transposed: bool) -> None:
+    sizes, count, rng = level_sizes(res), images_at_once(res), np.random.default_rng(res)
+    images = np.stack([noise(res, seed) for seed in range(count)])
+    corners = [rng.integers(0, size - 6, (2, count, 60)) for size in sizes]
+    for (y, x), size in zip(corners, sizes, strict=True):
+        # Every border and corner of the image.
+        y[:, :9], x[:, :9] = np.repeat([0, size // 2, size - 7], 3), np.tile([0, size // 2, size - 7], 3)
+    flat = [y * size + x for (y, x), size in zip(corners, sizes, strict=True)]
+    found = []
+    for compiled in (False, True):
+        out = [np.full((count, 147, 60), np.nan, np.float32) for _ in sizes]
+        extractor_of(res, 60, transposed=transposed, compiled=compiled).extract(images, flat, out)
+        found.append(out)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @given(st.data())

@@ -1,5 +1,6 @@
 """The whole measurement: determinism, direction, floor, interval, agreement of the two protocols."""
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from scipy import ndimage, stats
 
 import metrics
 from metrics.errors import ImageSetError, UsageError
+from metrics.sliced import acceleration, distance
 from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import SwdConfig, level_sizes
@@ -45,6 +47,30 @@ def test_same_seed_same_bits_for_any_jobs_and_memory(natural_images: Any, tmp_pa
     assert stable(measure_swd(*sets, plan, jobs=2, spill=tmp_path, memory=0)) == first
     other = metrics.swd(real, fake, config=SwdConfig(seed=1))
     assert other.value != first["value"]
+
+
+@pytest.mark.skipif(not acceleration.have_numba(), reason="compiling needs numba")
+def test_compiled_steps_change_no_more_than_the_last_digits(
+    natural_images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1)
+    reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
+    expected = metrics.swd(reals, fakes)
+    monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
+    results = [metrics.swd(reals, fakes, jobs=jobs) for jobs in (1, 3)]
+    assert results[0].levels == results[1].levels
+    assert results[0].value == pytest.approx(expected.value, rel=1e-7)
+    assert results[0].noise_floor.value == pytest.approx(expected.noise_floor.value, rel=1e-7)
+    assert results[0].interval.low == pytest.approx(expected.interval.low, rel=1e-6)
+
+
+def test_only_much_work_is_compiled_and_only_with_numba(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = plan_swd(as_image_set(natural_images(4, 32)), None, config=SwdConfig(), n=None)
+    large = dataclasses.replace(small, n=16_384, res=1024)
+    monkeypatch.setattr(acceleration, "have_numba", lambda: True)
+    assert (small.compiled, large.compiled) == (False, True)
+    monkeypatch.setattr(acceleration, "have_numba", lambda: False)
+    assert (small.compiled, large.compiled) == (False, False)
 
 
 def test_sets_that_are_read_in_one_thread_give_the_same(natural_images: Any) -> None:

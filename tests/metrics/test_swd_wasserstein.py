@@ -1,5 +1,7 @@
 """The distance of two one-dimensional samples, by counting in bins, against its definition."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from metrics.sliced import wasserstein
+from metrics.sliced.acceleration import have_numba
 from metrics.sliced.wasserstein import (
     BINS,
     PIECE,
@@ -20,6 +23,27 @@ from metrics.sliced.wasserstein import (
 
 TOLERANCE = 1e-2
 """Bins: float32 numbers at the last of 2^15 bins are 0.004 apart, and values are moved up to twice."""
+
+
+class CompiledInBlocks:
+    """`CompiledDistance` with the interface of `BinnedDistance`."""
+
+    def __init__(self) -> None:
+        from metrics.sliced.compiled_distance import CompiledDistance
+
+        self._distance = CompiledDistance()
+
+    def __call__(self, left: np.ndarray, right: np.ndarray) -> float:
+        return self._distance(in_blocks(left), in_blocks(right), len(left), (0.0, 0.0))
+
+
+def in_blocks(values: np.ndarray, block: int = 3001) -> np.ndarray:
+    """(b, block), with gaps between the blocks and nothing but NaN after the values."""
+    memory = np.full((-(-len(values) // block), block + 5), np.nan, np.float32)
+    for number, row in enumerate(memory):
+        part = values[number * block : (number + 1) * block]
+        row[: len(part)] = part
+    return memory[:, :block]
 
 
 def defined(left: np.ndarray, right: np.ndarray) -> float:
@@ -47,9 +71,13 @@ def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]]) -> No
     assert sorted_distance(left, right) == pytest.approx(wasserstein_distance(left, right), rel=1e-4, abs=1e-3)
 
 
-@pytest.fixture(autouse=True, params=["sorted", "counted again"])
+@pytest.fixture(autouse=True, params=["sorted", "counted again", "compiled"])
 def least_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to do with values in bins without a sign, which else their number decides."""
+    """What to do with values in bins without a sign, which else their number decides; and all of it compiled."""
+    if request.param == "compiled":
+        if not have_numba():
+            pytest.skip("compiling needs numba")
+        monkeypatch.setattr(sys.modules[__name__], "BinnedDistance", CompiledInBlocks)
     monkeypatch.setattr(wasserstein, "LEAST_AGAIN", 1 if request.param == "counted again" else 1 << 30)
 
 
