@@ -23,6 +23,8 @@ COUNT = np.uint64(COUNT_SHIFT)
 ONE = np.uint64(1) << COUNT
 SUM_MASK = ONE - np.uint64(1)
 BIN = np.uint32(FRACTION_BITS)
+WORD_BITS = 64
+WORD, WORD_MASK, BIT = np.uint32(6), np.uint32(WORD_BITS - 1), np.uint64(1)
 SIDES = 2
 FRACTION_MASK = np.uint32((1 << FRACTION_BITS) - 1)
 
@@ -30,7 +32,7 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 UInt64 = NDArray[np.uint64]
 UInt32 = NDArray[np.uint32]
-UInt8 = NDArray[np.uint8]
+UInt16 = NDArray[np.uint16]
 Blocks = tuple[Float32, int, int]
 """Contiguous memory, values per block, values from one block to the next."""
 
@@ -59,29 +61,39 @@ def count_values(blocks: Blocks, rows: int, shift: np.float32, sums: UInt64, pie
 
 
 @compiled
-def pick(blocks: Blocks, rows: int, shift: np.float32, open_bins: UInt8, piece: UInt32, out: Float32) -> int:
-    """Write the values, plus `shift`, that lie in open bins: how many."""
+def pick(
+    blocks: Blocks, rows: int, shift: np.float32, open_bins: UInt64, piece: UInt32, places: UInt16, out: Float32
+) -> int:
+    """Write the values, plus `shift`, that lie in open bins: how many.
+
+    open_bins   (bins / 64,) a bit for every bin, set in those whose values are wanted
+    places      (PIECE + 1,) scratch
+    """
     flat, block, step = blocks
     found = np.uint64(0)
     for start in range(0, rows, block):
         row, stop = start // block * step, min(block, rows - start)
         for first in range(row, row + stop, PIECE):
             part = flat[first : min(first + PIECE, row + stop)]
-            split(part, shift, len(open_bins), piece)
+            split(part, shift, WORD_BITS * len(open_bins), piece)
+            # Without branches, which could not be predicted.
+            count = np.uint32(0)
             for i in range(len(part)):
-                # They are few: a branch is predicted nearly always, and faster than writing every value.
-                if open_bins[piece[i] >> BIN]:
-                    out[found] = part[i] + shift
-                    found += np.uint64(1)
+                places[count] = i
+                k = piece[i] >> BIN
+                count += np.uint32((open_bins[k >> WORD] >> np.uint64(k & WORD_MASK)) & BIT)
+            for i in range(count):
+                out[found + np.uint64(i)] = part[places[i]] + shift
+            found += np.uint64(count)
     return int(found)
 
 
 @compiled
-def walk(left: UInt64, right: UInt64, open_bins: UInt8, turns: Int32) -> tuple[int, int, int]:
+def walk(left: UInt64, right: UInt64, open_bins: UInt64, turns: Int32) -> tuple[int, int, int]:
     """Follow D from bin to bin: find the open ones, where it may change its sign, and integrate over the others.
 
     left, right   (bins,) from `count_values`
-    open_bins     (bins,), filled: 1 where values have to be looked at one by one
+    open_bins     (bins / 64,), filled: a bit for every bin, set where values have to be looked at one by one
     turns         (bins + 1, 2), filled: edges where runs of open bins end or begin, and how many values the left side
                   lacks there, negative: the right side. They have their partners beyond that edge.
 
@@ -89,8 +101,9 @@ def walk(left: UInt64, right: UInt64, open_bins: UInt8, turns: Int32) -> tuple[i
     turns).
     """
     total, values, difference, before, found = 0, 0, 0, True, 0
-    last = len(open_bins) - 1
-    for k in range(len(open_bins)):
+    last = len(left) - 1
+    open_bins[:] = 0
+    for k in range(len(left)):
         ones, others = np.int64(left[k] >> COUNT), np.int64(right[k] >> COUNT)
         following = difference + ones - others
         positive, negative = difference >= others, difference <= -ones
@@ -105,7 +118,7 @@ def walk(left: UInt64, right: UInt64, open_bins: UInt8, turns: Int32) -> tuple[i
         else:
             part = (following << FRACTION_BITS) - np.int64(left[k] & SUM_MASK) + np.int64(right[k] & SUM_MASK)
             total += part if positive else -part
-        open_bins[k] = is_open
+        open_bins[np.uint32(k) >> WORD] |= np.uint64(is_open) << np.uint64(np.uint32(k) & WORD_MASK)
         difference, before = following, is_open
     return total, values, found
 
@@ -132,7 +145,7 @@ def count_both(
     rows: int,
     shifts: tuple[np.float32, np.float32],
     sums: UInt64,
-    open_bins: UInt8,
+    open_bins: UInt64,
     turns: Int32,
     piece: UInt32,
 ) -> tuple[int, int, int]:
@@ -148,16 +161,17 @@ def collect(
     right: Blocks,
     rows: int,
     shifts: tuple[np.float32, np.float32],
-    open_bins: UInt8,
+    open_bins: UInt64,
     turns: Int32,
     found: int,
     piece: UInt32,
+    places: UInt16,
     rest: Float32,
 ) -> tuple[int, int]:
     """Either side's values in open bins, with their partners, to `rest` (2, m): how many."""
     first, second = fill_partners(turns, found, rest[0], rest[1])
-    first += pick(left, rows, shifts[0], open_bins, piece, rest[0, first:])
-    second += pick(right, rows, shifts[1], open_bins, piece, rest[1, second:])
+    first += pick(left, rows, shifts[0], open_bins, piece, places, rest[0, first:])
+    second += pick(right, rows, shifts[1], open_bins, piece, places, rest[1, second:])
     return first, second
 
 
@@ -173,9 +187,10 @@ class CompiledDistance:
 
     def __init__(self) -> None:
         self._sums = np.empty((SIDES, BINS), np.uint64)
-        self._open = np.empty(BINS, np.uint8)
+        self._open = np.empty(BINS // WORD_BITS, np.uint64)
         self._turns = np.empty((BINS + 1, 2), np.int32)
         self._piece = np.empty(PIECE, np.uint32)
+        self._places = np.empty(PIECE + 1, np.uint16)
         self._rest = np.empty((SIDES, 0), np.float32)
 
     @classmethod
@@ -190,7 +205,7 @@ class CompiledDistance:
         counted, count, turns = count_both(*values, self._sums, self._open, self._turns, self._piece)
         if count > self._rest.shape[1]:
             self._rest = np.empty((SIDES, 2 * count), np.float32)
-        found = collect(*values, self._open, self._turns, turns, self._piece, self._rest)
+        found = collect(*values, self._open, self._turns, turns, self._piece, self._places, self._rest)
         assert found == (count, count)
         rest = self._rest[:, :count]
         return (counted / (1 << FRACTION_BITS) + sorted_integral(rest[0], rest[1])) / rows

@@ -19,7 +19,7 @@ from metrics.sliced.laplacian import mirror_index, patch_offsets, up_patches
 PATCH_UP_FROM = 512
 """From this side on, up() is computed under the patches only; below, on the whole plane."""
 MOST_IMAGES = 8
-GROUP_PIXELS = 1 << 19
+GROUP_PIXELS = 1 << 22
 """Pixels of the images that are handled together, at most MOST_IMAGES and at least one."""
 
 Float32 = NDArray[np.float32]
@@ -72,7 +72,7 @@ class TallLevel:
 
 
 class PatchExtractor:
-    """Computes patches; holds the scratch space of `images_at_once(res)` images, about 10 MiB; one per thread."""
+    """Computes patches; holds the scratch space of `images_at_once(res)` images, 30 MiB at 1024²; one per thread."""
 
     def __init__(self, res: int, patches: int, *, transposed: bool) -> None:
         """`transposed` exchanges row and column in the order of a patch's values."""
