@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 
-LEAST_WORK = 10_000_000
+LEAST_WORK = 20_000_000
 """In the units of `work`, from which on compiled steps pay: importing numba and loading them takes about a second."""
 
 

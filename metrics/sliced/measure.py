@@ -35,7 +35,7 @@ from metrics.sources.base import ImageSet
 Progress = Callable[[int, int], None]
 HALVES = 0.5**0.5
 """Factor from the floor at n / 2 to the floor at n: the distance shrinks like 1 / sqrt(n)."""
-PACKAGES = ("numpy", "opencv-python-headless", "scipy", "pillow", "h5py")
+PACKAGES = ("numpy", "opencv-python-headless", "scipy", "pillow", "h5py", "numba")
 
 
 def measure_swd(
