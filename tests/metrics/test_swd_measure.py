@@ -66,7 +66,7 @@ def test_compiled_steps_change_no_more_than_the_last_digits(
 
 def test_only_much_work_is_compiled_and_only_with_numba(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small = plan_swd(as_image_set(natural_images(4, 32)), None, config=SwdConfig(), n=None)
-    large = dataclasses.replace(small, n=16_384, res=1024)
+    large = dataclasses.replace(small, n=1 << 17, res=1024)
     monkeypatch.setattr(acceleration, "have_numba", lambda: True)
     assert (small.compiled, large.compiled) == (False, True)
     monkeypatch.setattr(acceleration, "have_numba", lambda: False)
