@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,11 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # save_file makes files that only their owner may read; ours are like any other new file.
+        partial.touch()
+        mode = stat.S_IMODE(partial.stat().st_mode)
         save_file(tensors, partial, metadata={KEY: json.dumps(head, sort_keys=True)})
+        partial.chmod(mode)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         read_snapshot(partial, kind=snapshot.kind)

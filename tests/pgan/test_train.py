@@ -171,6 +171,8 @@ def test_what_a_run_leaves_behind(tiny: Config, make_data: Callable[..., Path], 
     assert list(out.glob("fakes*.png"))
     assert list((out / "tb").iterdir())
     assert not list(out.rglob("*.partial"))
+    mode = (out / "config.json").stat().st_mode
+    assert {path.stat().st_mode for path in out.rglob("*.safetensors")} == {mode}
 
 
 def test_the_total_may_grow_and_the_rest_may_not(tiny: Config, make_data: Callable[..., Path], tmp_path: Path) -> None:
