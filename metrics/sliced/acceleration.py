@@ -4,6 +4,7 @@ Compiled or not decides the last digits of a distance, about the tenth, and noth
 it is decided by their amount alone, while feeding begins without and goes on compiled as soon as that is loaded.
 """
 
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
@@ -24,10 +25,11 @@ def worthwhile(work: int) -> bool:
 
 
 @cache
-def loading() -> "Future[None]":
+def loading() -> "Future[bool]":
     """Compiled steps being imported and, the first time on a machine, compiled, in a thread; begun by the first call.
 
-    In one thread before any other uses them: numba would compile the same in several.
+    In one thread before any other uses them: numba would compile the same in several. The result is False, after a
+    warning, where numba is installed but does not work, as beside a NumPy that is newer than it knows.
     """
     pool = ThreadPoolExecutor(1, "compiling")
     try:
@@ -36,9 +38,13 @@ def loading() -> "Future[None]":
         pool.shutdown(wait=False)
 
 
-def _load() -> None:
-    from metrics.sliced.compiled_distance import CompiledDistance
-    from metrics.sliced.compiled_patches import CompiledPatchExtractor
-
+def _load() -> bool:
+    try:
+        from metrics.sliced.compiled_distance import CompiledDistance
+        from metrics.sliced.compiled_patches import CompiledPatchExtractor
+    except ImportError as error:
+        warnings.warn(f"numba cannot be imported ({error}): measuring goes on, slower, without it", stacklevel=1)
+        return False
     CompiledDistance.warm_up()
     CompiledPatchExtractor.warm_up()
+    return True

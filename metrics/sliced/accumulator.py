@@ -252,7 +252,7 @@ def _part(corners: Corners | None, part: slice) -> Corners | None:
 class _Scratch:
     """What one thread works in."""
 
-    def __init__(self, res: int, config: SwdConfig, compiled: "Future[None] | None") -> None:
+    def __init__(self, res: int, config: SwdConfig, compiled: "Future[bool] | None") -> None:
         self._res, self._config, self._compiled = res, config, compiled
         self._extractor = PatchExtractor(res, config.patches, transposed=config.is_reference)
         self.doubles = np.empty((self._extractor.images, DESCRIPTOR_VALUES, config.patches))
@@ -262,13 +262,13 @@ class _Scratch:
     def extractor(self) -> PatchExtractor:
         """Compiled as soon as that is loaded."""
         if self._compiled is not None and self._compiled.done():
-            self._compiled.result()
-            from metrics.sliced.compiled_patches import CompiledPatchExtractor
+            loaded, self._compiled = self._compiled.result(), None
+            if loaded:
+                from metrics.sliced.compiled_patches import CompiledPatchExtractor
 
-            self._compiled = None
-            self._extractor = CompiledPatchExtractor(
-                self._res, self._config.patches, transposed=self._config.is_reference
-            )
+                self._extractor = CompiledPatchExtractor(
+                    self._res, self._config.patches, transposed=self._config.is_reference
+                )
         return self._extractor
 
     def block(self, size: int, images: int) -> Float32:

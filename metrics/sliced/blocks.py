@@ -67,7 +67,7 @@ class Workspace:
     """The ways to W1; every thread has its own scratch space, kept from one direction to the next."""
 
     def __init__(self, *, compiled: bool) -> None:
-        """`compiled` needs numba."""
+        """`compiled` takes effect where numba works."""
         self._compiled = loading() if compiled else None
         self._local = local()
 
@@ -79,9 +79,8 @@ class Workspace:
     @property
     def by_counting(self) -> BlockDistance:
         """For many values, in units of a bin."""
-        if self._compiled is None:
+        if self._compiled is None or not self._compiled.result():
             return self._joined.by_counting
-        self._compiled.result()
         found: BlockDistance | None = getattr(self._local, "compiled", None)
         if found is None:
             from metrics.sliced.compiled_distance import CompiledDistance

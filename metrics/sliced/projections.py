@@ -190,7 +190,7 @@ def all_distances(
 ) -> list[Float64]:
     """Per comparison W1 along each of its directions, of descriptors standardised by each side's moments: (D,).
 
-    Bitwise the same for any `jobs`. `compiled` needs numba and may change the last digits.
+    Bitwise the same for any `jobs`. `compiled` takes effect where numba works, and may change the last digits.
     """
     running = [_Running(comparison) for comparison in comparisons]
     batches = _batches(running, projections or Projections(), Workspace(compiled=compiled), step)

@@ -71,7 +71,7 @@ def test_feeding_that_goes_on_compiled_gives_the_same_bits(natural_images: Any) 
 
 
 def test_compiled_steps_are_loaded_while_feeding_goes_on(natural_images: Any) -> None:
-    images, waiting = natural_images(4, 32), Future[None]()
+    images, waiting = natural_images(4, 32), Future[bool]()
     scratch = _Scratch(32, SMALL, waiting)
     assert type(scratch.extractor) is PatchExtractor
     waiting.set_exception(ZeroDivisionError("while compiling"))

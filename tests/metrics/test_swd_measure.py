@@ -1,6 +1,8 @@
 """The whole measurement: determinism, direction, floor, interval, agreement of the two protocols."""
 
 import dataclasses
+import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,28 @@ def test_only_much_work_is_compiled_and_only_with_numba(natural_images: Any, mon
     assert (small.compiled, large.compiled) == (False, True)
     monkeypatch.setattr(acceleration, "have_numba", lambda: False)
     assert (small.compiled, large.compiled) == (False, False)
+
+
+def test_a_numba_that_cannot_be_imported_is_done_without(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
+    expected = metrics.swd(reals, fakes)
+    monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
+    monkeypatch.setattr(acceleration, "have_numba", lambda: True)
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1 << 30)
+    for name in ("compiled", "compiled_distance", "compiled_patches"):
+        monkeypatch.delitem(sys.modules, f"metrics.sliced.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    acceleration.loading.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="numba cannot be imported"):
+            loaded = acceleration._load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = metrics.swd(reals, fakes)
+    finally:
+        acceleration.loading.cache_clear()
+    assert not loaded
+    assert found.levels == expected.levels
 
 
 def test_sets_that_are_read_in_one_thread_give_the_same(natural_images: Any) -> None:
