@@ -25,7 +25,7 @@ from benchmarks.record import Spread, write_results
 from celebahq_tools.align import needed_box, paper_quad
 from celebahq_tools.decode import decode_picture
 from celebahq_tools.restore import RestorerConfig, configure_worker_threads, open_restorer, restored_share
-from celebahq_tools.restore.precision import cpu_has_bf16_matrices
+from celebahq_tools.restore.precision import cpu_has_fast_bf16
 from celebahq_tools.restore.realesrgan import CONTEXT_PX, DTYPES, RealESRGANRestorer
 from celebahq_tools.restore.rrdbnet import RRDBNet
 from celebahq_tools.sources import open_source
@@ -177,7 +177,7 @@ def main() -> None:
     configure_worker_threads()
     pictures = {file: centre(pixels, arguments.size) for file, (pixels, _) in sample_pictures().items()}
     largest = max(pictures.values(), key=lambda pixels: pixels.size)
-    print(f"picture {largest.shape[1]}x{largest.shape[0]}, one thread, AMX bf16: {cpu_has_bf16_matrices()}\n")
+    print(f"picture {largest.shape[1]}x{largest.shape[0]}, one thread, fast bf16: {cpu_has_fast_bf16()}\n")
     speed = measure_speed(largest, arguments.windows, arguments.rounds)
     print("window  " + "  ".join(f"{name + ' Mpix/s':>24}" for name in DTYPES))
     for window in arguments.windows:

@@ -14,19 +14,23 @@ Precision = Literal["fp32", "bf16"]
 Device = Literal["cpu", "cuda"]
 
 CPU_FLAGS_FILE = Path("/proc/cpuinfo")
-# Matrix tiles. The older AVX512_BF16 dot products were measured to be no faster than float32 (docs/restoration.md).
 BF16_MATRIX_FLAG = "amx_bf16"
+"""Matrix tiles."""
+BF16_DOT_FLAG, AMD = "avx512_bf16", "AuthenticAMD"
+"""Dot products: twice as fast as float32 on AMD's processors, no faster on Intel's older ones (docs/restoration.md)."""
 
 
-def cpu_has_bf16_matrices(flags_file: Path = CPU_FLAGS_FILE) -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware and torch's oneDNN can use it."""
+def cpu_has_fast_bf16(flags_file: Path = CPU_FLAGS_FILE) -> bool:
+    """Whether the processor computes in bfloat16 faster than in float32 and torch's oneDNN can use it."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     try:
         lines = flags_file.read_text(errors="replace").splitlines()
     except OSError:
         return False
-    return any(BF16_MATRIX_FLAG in line.split() for line in lines if line.startswith("flags"))
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    by_amd = any(AMD in line.split() for line in lines if line.startswith("vendor_id"))
+    return BF16_MATRIX_FLAG in flags or (by_amd and BF16_DOT_FLAG in flags)
 
 
 def resolve_device(wanted: DeviceName) -> Device:
@@ -46,7 +50,7 @@ def resolve_precision(wanted: PrecisionName, device: Device) -> Precision:
     """'auto' settled: bf16 where hardware for it was found."""
     if wanted != "auto":
         return wanted
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else cpu_has_bf16_matrices()
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else cpu_has_fast_bf16()
     return "bf16" if fast else "fp32"
 
 

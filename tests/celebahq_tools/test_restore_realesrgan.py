@@ -17,7 +17,7 @@ from PIL import Image
 from celebahq_tools.errors import FormatError, MissingDependencyError, UsageError
 from celebahq_tools.restore import Restorer, RestorerConfig, configure_worker_threads, open_restorer, settled_config
 from celebahq_tools.restore import precision as precision_module
-from celebahq_tools.restore.precision import cpu_has_bf16_matrices, resolve_device, resolve_precision
+from celebahq_tools.restore.precision import cpu_has_fast_bf16, resolve_device, resolve_precision
 from celebahq_tools.restore.realesrgan import RealESRGANRestorer
 from celebahq_tools.restore.rrdbnet import RRDBNet, RRDBNetConfig
 from celebahq_tools.restore.rrdbnet_weights import read_pth
@@ -180,7 +180,7 @@ def test_auto_precision_is_settled_before_work_is_sent_away(
     weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     flags = tmp_path / "cpuinfo"
-    monkeypatch.setattr(precision_module.cpu_has_bf16_matrices, "__defaults__", (flags,))
+    monkeypatch.setattr(precision_module.cpu_has_fast_bf16, "__defaults__", (flags,))
     for text, expected in (("flags\t: fpu amx_bf16 sse\n", "bf16"), ("flags\t: fpu avx512_bf16\n", "fp32")):
         flags.write_text(text)
         opened = restorer(weights, precision="auto")
@@ -190,11 +190,14 @@ def test_auto_precision_is_settled_before_work_is_sent_away(
 
 def test_processors_without_the_flag_or_the_file(tmp_path: Path) -> None:
     flags = tmp_path / "cpuinfo"
-    assert not cpu_has_bf16_matrices(flags)
+    assert not cpu_has_fast_bf16(flags)
     flags.write_text("model name\t: amx_bf16 in a name only\nflags\t: avx2\n")
-    assert not cpu_has_bf16_matrices(flags)
+    assert not cpu_has_fast_bf16(flags)
     flags.write_text("flags\t: avx2 amx_bf16 amx_tile\n")
-    assert cpu_has_bf16_matrices(flags)
+    assert cpu_has_fast_bf16(flags)
+    for vendor, fast in (("AuthenticAMD", True), ("GenuineIntel", False)):
+        flags.write_text(f"vendor_id\t: {vendor}\nflags\t: avx2 avx512_bf16\n")
+        assert cpu_has_fast_bf16(flags) == fast
     assert resolve_precision("bf16", "cpu") == "bf16"
 
 
