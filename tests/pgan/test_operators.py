@@ -252,8 +252,9 @@ def test_fused_and_plain_networks_agree() -> None:
             z = normal(4, 16)
             with torch.no_grad():
                 images = g(z, None, lod, forms=PLAIN_FORM)
-                torch.testing.assert_close(g(z, None, lod, forms=plan), images, rtol=1e-5, atol=1e-5)
-                torch.testing.assert_close(d(images, lod, forms=plan), d(images, lod), rtol=1e-5, atol=1e-5)
+                # The order of additions, and so the last digits, depend on the processor.
+                torch.testing.assert_close(g(z, None, lod, forms=plan), images, rtol=1e-4, atol=5e-5)
+                torch.testing.assert_close(d(images, lod, forms=plan), d(images, lod), rtol=1e-4, atol=5e-5)
 
 
 def test_bf16_agrees_to_its_precision() -> None:
