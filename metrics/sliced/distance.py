@@ -19,6 +19,8 @@ LEAST_BINNED = 1 << 16
 """Descriptors on a side from which on counting in bins is faster than sorting."""
 SAMPLE_IMAGES, SAMPLE_ROWS = 64, 4
 """Images, and descriptors of each, that show where projections lie."""
+IMAGES_AT_ONCE = 16
+"""Images whose descriptors are read and projected while they are in the processor's cache."""
 OUTSIDE = 0.002
 """Share of the sample that may lie outside the bins, on either end."""
 LEAST_BULK = 1e-6
@@ -111,13 +113,16 @@ class FoldedComparison:
         self._directions = [directions for directions, _ in folded]
         self._shifts = [-offsets - low * self._scales for _, offsets in folded]
 
-    def project(self, which: int, images: slice, directions: slice, out: Float32) -> None:
+    def project(self, which: int, images: slice, directions: slice, out: Float32, workspace: Workspace) -> None:
         """Raw projections of one side's `images` on some directions: out (directions, images * P)."""
-        side = self.sides[which]
-        read = side.store.read(side.slots[images])
-        # (directions, 147) x (images, 147, P); splitting the last axis of `out` makes a view.
-        per_image = out.reshape(len(out), len(read), -1).swapaxes(0, 1)
-        np.matmul(self._directions[which][directions], read, out=per_image)
+        side, chosen = self.sides[which], self._directions[which][directions]
+        room = workspace.room(IMAGES_AT_ONCE, side.store.patches)
+        # Splitting the last axis of `out` makes a view.
+        per_image = out.reshape(len(out), images.stop - images.start, -1).swapaxes(0, 1)
+        for first in range(images.start, images.stop, IMAGES_AT_ONCE):
+            read = side.store.read(side.slots[first : min(first + IMAGES_AT_ONCE, images.stop)], room)
+            # (directions, 147) x (images, 147, P)
+            np.matmul(chosen, read, out=per_image[first - images.start :][: len(read)])
 
     def distance(self, direction: int, real: Float32, fake: Float32, workspace: Workspace) -> float:
         """W1 of both sides' blocks (b, block) of raw projections on direction number `direction`."""

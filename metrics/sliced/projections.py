@@ -123,7 +123,7 @@ class _Batch:
         def task(which: int, number: int) -> None:
             images = slice(number * step, min((number + 1) * step, len(side.slots)))
             out = values[number, :, which, : (images.stop - images.start) * side.store.patches]
-            running.folded.project(which, images, directions, out)
+            running.folded.project(which, images, directions, out, self.workspace)
 
         return [partial(task, which, number) for number in range(len(values)) for which in range(SIDES)]
 

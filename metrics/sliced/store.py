@@ -71,17 +71,19 @@ class DescriptorStore:
                 ) from None
             view, offset = view[done:], offset + done
 
-    def read(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, slots: NDArray[np.int64], room: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Descriptors of the images in `slots`: (len(slots), 147, P) float32.
 
-        Neighbouring slots are read at once; may be a view of memory, not to be written to.
+        Neighbouring slots are read at once; may be a view of memory, not to be written to, or the beginning of `room`,
+        which spares a new array.
         """
         ends = np.flatnonzero(np.diff(slots) != 1) + 1
         runs = [(int(run[0]), len(run)) for run in np.split(slots, ends)]
         if len(runs) == 1 and self._memory is not None:
             return self._memory[runs[0][0] : sum(runs[0])]
-        out = np.empty((len(slots), DESCRIPTOR_VALUES, self.patches), np.float32)
-        place = 0
+        if room is None:
+            room = np.empty((len(slots), DESCRIPTOR_VALUES, self.patches), np.float32)
+        out, place = room[: len(slots)], 0
         for slot, count in runs:
             self._read_into(slot, out[place : place + count])
             place += count
