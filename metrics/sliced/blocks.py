@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.sliced.acceleration import loading
-from metrics.sliced.config import DESCRIPTOR_VALUES
 from metrics.sliced.wasserstein import BinnedDistance, sorted_distance
 
 PAD = 16
@@ -72,11 +71,11 @@ class Workspace:
         self._compiled = loading() if compiled else None
         self._local = local()
 
-    def room(self, images: int, patches: int) -> Float32:
+    def room(self, shape: tuple[int, int, int]) -> Float32:
         """Room for descriptors that are read: (images, 147, patches)."""
         found: Float32 | None = getattr(self._local, "room", None)
-        if found is None or found.shape[0] < images or found.shape[2] != patches:
-            found = self._local.room = np.empty((images, DESCRIPTOR_VALUES, patches), np.float32)
+        if found is None or found.shape != shape:
+            found = self._local.room = np.empty(shape, np.float32)
         return found
 
     @property

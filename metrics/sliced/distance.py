@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metrics.errors import BatchError
 from metrics.sliced.blocks import Workspace
-from metrics.sliced.config import CHANNELS, VALUES_PER_CHANNEL
+from metrics.sliced.config import CHANNELS
 from metrics.sliced.store import DescriptorStore
 from metrics.sliced.wasserstein import BINS, MOST_BINNED
 
@@ -39,17 +39,20 @@ class Moments:
     std: NDArray[np.float64]
 
 
-def fold_moments(directions: Float32, moments: Moments, scales: Float64 | None = None) -> tuple[Float32, Float64]:
+def fold_moments(
+    directions: Float32, moments: Moments, scales: Float64 | None = None, units: Float64 | None = None
+) -> tuple[Float32, Float64]:
     """Directions (D, 147) with the standardisation folded in: (D, 147) float32 and offsets (D,) float64.
 
     A channel without any variation contributes nothing: its standardised values are all 0. `scales` (D,) makes
-    directions longer.
+    directions longer; `units` as in `Comparison`.
     """
+    per_channel = directions.shape[1] // CHANNELS
     inverse = np.divide(1.0, moments.std, out=np.zeros(CHANNELS), where=moments.std > 0)
     lengths = 1.0 if scales is None else scales[:, None]
-    folded = (directions * (lengths * np.repeat(inverse, VALUES_PER_CHANNEL))).astype(np.float32)
-    offsets = folded.astype(np.float64) @ np.repeat(moments.mean, VALUES_PER_CHANNEL)
-    return folded, offsets
+    folded = (directions * (lengths * np.repeat(inverse, per_channel))).astype(np.float32)
+    means = np.repeat(moments.mean, per_channel)
+    return folded, folded.astype(np.float64) @ (means if units is None else means * units)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +81,15 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two sides with equally many descriptors, and the (D, 147) unit directions to compare them along."""
+    """Two sides with equally many descriptors, and the (D, 147) unit directions to compare them along.
+
+    units   (147,) the values of a descriptor that is 1 everywhere; None: they are pixels, and 1
+    """
 
     real: Side
     fake: Side
     directions: Float32
+    units: Float64 | None = None
 
     def __post_init__(self) -> None:
         if self.real.rows != self.fake.rows or self.rows < 1:
@@ -109,14 +116,16 @@ class FoldedComparison:
             wide = high - low >= LEAST_BULK
             low = np.where(wide, low, 0.0)
             self._scales[wide] = BINS / (high - low)[wide]
-        folded = [fold_moments(comparison.directions, side.moments, self._scales) for side in self.sides]
+        folded = [
+            fold_moments(comparison.directions, side.moments, self._scales, comparison.units) for side in self.sides
+        ]
         self._directions = [directions for directions, _ in folded]
         self._shifts = [-offsets - low * self._scales for _, offsets in folded]
 
     def project(self, which: int, images: slice, directions: slice, out: Float32, workspace: Workspace) -> None:
         """Raw projections of one side's `images` on some directions: out (directions, images * P)."""
         side, chosen = self.sides[which], self._directions[which][directions]
-        room = workspace.room(IMAGES_AT_ONCE, side.store.patches)
+        room = workspace.room((IMAGES_AT_ONCE, side.store.values, side.store.patches))
         # Splitting the last axis of `out` makes a view.
         per_image = out.reshape(len(out), images.stop - images.start, -1).swapaxes(0, 1)
         for first in range(images.start, images.stop, IMAGES_AT_ONCE):
@@ -138,7 +147,7 @@ def find_bulk(comparison: Comparison) -> tuple[Float64, Float64]:
     """Where nearly all standardised projections lie, by those of a few descriptors: (D,) from, (D,) to."""
     projected = []
     for side in (comparison.real, comparison.fake):
-        directions, offsets = fold_moments(comparison.directions, side.moments)
+        directions, offsets = fold_moments(comparison.directions, side.moments, units=comparison.units)
         projected.append(directions @ side.sample() - offsets[:, None])
     sample = np.sort(np.concatenate(projected, axis=1), axis=1)
     outside = int(OUTSIDE * sample.shape[1])

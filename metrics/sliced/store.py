@@ -24,18 +24,20 @@ GIB = 1 << 30
 class DescriptorStore:
     """(n, 147, P) float32 descriptors of n images, which several threads may write and read at once.
 
+    `values` instead of 147, if they are not pixels but numbers computed from them.
+
     Values before patches: matrix products take this order as it is.
     """
 
-    def __init__(self, images: int, patches: int, folder: Path | None) -> None:
+    def __init__(self, images: int, patches: int, folder: Path | None, *, values: int = DESCRIPTOR_VALUES) -> None:
         """`folder` None keeps them in memory, else they go to an unnamed file on that folder's disk."""
-        self.images, self.patches = images, patches
+        self.images, self.patches, self.values = images, patches, values
         self._memory: NDArray[np.float32] | None = None
         self._file: int | None = None
         self._offset = 0
         self._owned = True
         if folder is None:
-            self._memory = np.empty((images, DESCRIPTOR_VALUES, patches), np.float32)
+            self._memory = np.empty((images, values, patches), np.float32)
         else:
             self._file = _unnamed_file(folder)
 
@@ -82,7 +84,7 @@ class DescriptorStore:
         if len(runs) == 1 and self._memory is not None:
             return self._memory[runs[0][0] : sum(runs[0])]
         if room is None:
-            room = np.empty((len(slots), DESCRIPTOR_VALUES, self.patches), np.float32)
+            room = np.empty((len(slots), self.values, self.patches), np.float32)
         out, place = room[: len(slots)], 0
         for slot, count in runs:
             self._read_into(slot, out[place : place + count])
@@ -110,7 +112,7 @@ class DescriptorStore:
 
     @property
     def _image_bytes(self) -> int:
-        return self.patches * ROW_BYTES
+        return self.patches * self.values * np.dtype(np.float32).itemsize
 
     def close(self) -> None:
         """Free memory or disk space."""

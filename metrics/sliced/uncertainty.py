@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from metrics.errors import BatchError
 from metrics.protocol import Interval
-from metrics.sliced.config import SwdConfig
-from metrics.sliced.distance import Comparison
+from metrics.sliced.blocks import SIDES
+from metrics.sliced.channels import channel_projections, channel_sums
+from metrics.sliced.config import CHANNELS, SwdConfig
+from metrics.sliced.distance import Comparison, Side
 from metrics.sliced.draws import keyed_directions, keyed_generator
-from metrics.sliced.projections import Step, all_distances
+from metrics.sliced.projections import FLOAT_BYTES, Projections, Step, all_distances
 from metrics.sliced.statistics import SwdStatistics
 
 SCALE = 1e3
@@ -35,10 +37,13 @@ MIN_IMAGES = 64
 """Fewer images give no interval."""
 INTERVAL_METHOD = "Student t over balanced half-samples of the images, directions in quadrature"
 
+PROJECTED_BYTES = 1 << 30
+"""Memory for what halves are compared by."""
 VARIANCE_OF_DIFFERENCE = 4
 """Of two estimates at n / 2, in units of the variance of one at n."""
 
 Slots = NDArray[np.int64]
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 
@@ -125,20 +130,35 @@ def split_differences(
     """First halves' distance minus second halves', times 1e3: (splits, levels), by few directions."""
     config = real.config
     halves = balanced_halves(config, real.n)
-    comparisons = [
-        Comparison(
-            real=real.side(size, half),
-            fake=fake.side(size, half),
-            directions=keyed_directions(config, size)[: config.split_directions],
-        )
-        for size in real.sizes
-        for pair in halves
-        for half in pair
-    ]
-    values = np.array([one.mean() for one in all_distances(comparisons, jobs=jobs, compiled=compiled, step=step)])
-    distances = values.reshape(len(real.sizes), len(halves), 2)
-    differences: Float64 = SCALE * (distances[..., 0] - distances[..., 1]).T
+    projections, columns = Projections(), []
+    for size in real.sizes:
+        directions = keyed_directions(config, size)[: config.split_directions]
+        sides = [(real.moments(size, half), fake.moments(size, half), half) for pair in halves for half in pair]
+        groups = []
+        for some in _fitting(directions, real.n * config.patches):
+            adding, units = channel_sums(some)
+            stores = [channel_projections(one.stores[size], some, jobs=jobs) for one in (real, fake)]
+            comparisons = [
+                Comparison(
+                    real=Side(store=stores[0], moments=of_real, slots=half),
+                    fake=Side(store=stores[1], moments=of_fake, slots=half),
+                    directions=adding,
+                    units=units,
+                )
+                for of_real, of_fake, half in sides
+            ]
+            found = all_distances(comparisons, jobs=jobs, compiled=compiled, projections=projections, step=step)
+            groups.append(np.stack(found))
+        distances = np.concatenate(groups, axis=1).mean(axis=1).reshape(len(halves), 2)
+        columns.append(distances[:, 0] - distances[:, 1])
+    differences: Float64 = SCALE * np.stack(columns, axis=1)
     return differences
+
+
+def _fitting(directions: Float32, rows: int) -> list[Float32]:
+    """Directions in as few groups as fit the memory, projected channel by channel for `rows` descriptors a side."""
+    at_once = max(1, PROJECTED_BYTES // (SIDES * CHANNELS * FLOAT_BYTES * rows))
+    return [directions[first : first + at_once] for first in range(0, len(directions), at_once)]
 
 
 def confidence_interval(differences: Float64, levels: list[LevelDistances]) -> Interval:

@@ -13,7 +13,7 @@ from scipy import ndimage, stats
 
 import metrics
 from metrics.errors import ImageSetError, UsageError
-from metrics.sliced import acceleration, distance
+from metrics.sliced import acceleration, distance, uncertainty
 from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import SwdConfig, level_sizes
@@ -21,7 +21,7 @@ from metrics.sliced.draws import FAKE, REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.measure import measure_swd, swd_of_statistics
 from metrics.sliced.plan import plan_swd
 from metrics.sliced.projections import sliced_distances
-from metrics.sliced.uncertainty import balanced_halves, compare_statistics
+from metrics.sliced.uncertainty import balanced_halves, compare_statistics, split_differences
 from metrics.sources import ImageSet, as_image_set
 
 VALUE_ONLY = SwdConfig(interval_splits=0)
@@ -203,6 +203,29 @@ def test_interval_has_the_size_of_the_spread_between_samples(differ: bool, natur
     assert 0.6 < ratio < 2.2
     covered = [r.interval.low <= values.mean() <= r.interval.high for r in results if r.interval]
     assert sum(covered) >= 19
+
+
+def test_halves_are_compared_like_whole_sets(
+    natural_images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SwdConfig(interval_splits=3, split_directions=5)
+    gathered = []
+    for role, images in ((REAL, natural_images(70, 32)), (FAKE, natural_images(70, 32, seed=1))):
+        with SwdAccumulator(res=32, n=70, role=role, config=config, memory=0, spill=tmp_path) as accumulator:
+            accumulator.feed(images)
+            gathered.append(accumulator.finish())
+    found = split_differences(*gathered, jobs=2)
+    assert found.shape == (3, 2)
+    np.testing.assert_array_equal(split_differences(*gathered, jobs=1), found)
+    monkeypatch.setattr(uncertainty, "PROJECTED_BYTES", 2 * 2 * 3 * 4 * 70 * config.patches)
+    np.testing.assert_allclose(split_differences(*gathered), found, rtol=1e-4, atol=1e-3)
+    for column, size in enumerate((32, 16)):
+        directions = keyed_directions(config, size)[:5]
+        for row, pair in enumerate(balanced_halves(config, 70)):
+            first, second = (
+                sliced_distances(*(one.side(size, half) for one in gathered), directions).mean() for half in pair
+            )
+            assert found[row, column] == pytest.approx(1e3 * (first - second), rel=1e-4, abs=1e-3)
 
 
 def test_halves_are_balanced_and_disjoint() -> None:
