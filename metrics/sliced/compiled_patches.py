@@ -1,7 +1,7 @@
 """Patches of Laplacian levels, as in `patches`, with the steps that cost most compiled: the same bits.
 
-The finest level is halved in whole numbers, 16 bits wide, which float32 holds exactly as OpenCV's sums do. up() under
-patches adds in the order of `laplacian.up_patches`.
+The finest level is halved in whole numbers, 16 bits wide, and the next in float32, which holds all their sums exactly:
+OpenCV's are the same. up() under patches adds in the order of `laplacian.up_patches`.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ WIDE = 9
 SIDE = 7
 BORDER = 2
 """Pixels beyond the border that the filter reaches."""
-FOUR, HALF, EIGHTH = np.float32(4), np.float32(0.5), np.float32(0.125)
-WARM_UP_RES = 32
+FOUR, SIX, HALF, EIGHTH = np.float32(4), np.float32(6), np.float32(0.5), np.float32(0.125)
+WARM_UP_RES = 64
 SUM_OF_WEIGHTS = np.float32(1 / 256)
 
 Float32 = NDArray[np.float32]
@@ -56,6 +56,24 @@ def halve_bytes(plane: UInt8, sums: UInt16, out: Float32) -> None:
             outer = np.int32(sums[2 * x]) + np.int32(sums[2 * x + 4])
             near = np.int32(sums[2 * x + 1]) + np.int32(sums[2 * x + 3])
             row[x] = np.float32(np.int32(outer + 4 * near + 6 * np.int32(sums[2 * x + 2]))) * SUM_OF_WEIGHTS
+
+
+@compiled
+def halve_floats(plane: Float32, sums: Float32, out: Float32) -> None:
+    """`halve_bytes` of a plane of float32, whose values must be what it made: whole numbers of 1/256, below 256."""
+    size = len(plane)
+    for y in range(size // 2):
+        a, b, c = plane[mirrored(2 * y - 2, size)], plane[mirrored(2 * y - 1, size)], plane[2 * y]
+        d, e = plane[mirrored(2 * y + 1, size)], plane[mirrored(2 * y + 2, size)]
+        inner = sums[BORDER : BORDER + size]
+        for x in range(size):
+            inner[x] = (a[x] + e[x]) + FOUR * (b[x] + d[x]) + SIX * c[x]
+        sums[0], sums[1] = sums[4], sums[3]
+        sums[size + 2], sums[size + 3] = sums[size], sums[size - 1]
+        row = out[y]
+        for x in range(size // 2):
+            outer, near = sums[2 * x] + sums[2 * x + 4], sums[2 * x + 1] + sums[2 * x + 3]
+            row[x] = (outer + FOUR * near + SIX * sums[2 * x + 2]) * SUM_OF_WEIGHTS
 
 
 @compiled
@@ -147,6 +165,7 @@ class CompiledPatchExtractor(PatchExtractor):
     def __init__(self, res: int, patches: int, *, transposed: bool) -> None:
         super().__init__(res, patches, transposed=transposed)
         self._sums = np.empty(res + 2 * BORDER, np.uint16)
+        self._float_sums = np.empty(res // 2 + 2 * BORDER, np.float32)
         self._window = np.empty((WINDOW + WIDE + 1, WIDE), np.float32)
         self._tiles = np.empty((patches, len(self._offsets[0])), np.float32)
         self._flat_offsets = [np.ascontiguousarray(offsets[:, 0]) for offsets in self._offsets]
@@ -166,6 +185,14 @@ class CompiledPatchExtractor(PatchExtractor):
                 return
             halve_bytes(pixels, self._sums, below)
         self._subtract_up(0, slice(number, number + 1), corners[None], out[None])
+
+    def _halve(self, finer: TallLevel, coarser: TallLevel, count: int) -> None:
+        if finer is not self._low[0]:
+            super()._halve(finer, coarser, count)
+            return
+        for planes, below in zip(finer.inner[:count], coarser.inner[:count], strict=True):
+            for channel in range(CHANNELS):
+                halve_floats(planes[channel], self._float_sums, below[channel])
 
     def _take(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
         flat = tall.planes.reshape(-1)

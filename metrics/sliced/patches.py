@@ -108,8 +108,7 @@ class PatchExtractor:
         for number, image in enumerate(images):
             self._finest(number, image, corners[0][number], out[0][number])
         for finer, coarser in pairwise(self._low):
-            finer.mirror()
-            cv2.pyrDown(finer.tall(count), dst=coarser.tall(count))
+            self._halve(finer, coarser, count)
         for level, tall in enumerate(self._low, start=1):
             self._lower(level, tall, corners[level], out[level])
 
@@ -128,6 +127,11 @@ class PatchExtractor:
             self._subtract_up(0, slice(number, number + 1), corners[None], out[None])
         else:
             self._fine_flat.take(index, out=out, mode="clip")
+
+    def _halve(self, finer: TallLevel, coarser: TallLevel, count: int) -> None:
+        """down() of one level of the first `count` images to the next."""
+        finer.mirror()
+        cv2.pyrDown(finer.tall(count), dst=coarser.tall(count))
 
     def _lower(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
         """Patches of all images at another level than the finest; G turns into the Laplacian on the way."""
