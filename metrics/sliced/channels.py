@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.sliced.config import CHANNELS
+from metrics.sliced.distance import IMAGES_AT_ONCE
 from metrics.sliced.store import DescriptorStore
 from metrics.threads import one_blas_thread
-
-IMAGES_AT_ONCE = 16
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

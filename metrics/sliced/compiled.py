@@ -1,8 +1,8 @@
 """Compilation with numba, which has to be installed.
 
 Importing numba takes half a second, compiling some seconds, once on a machine. Machine code on disk is renewed when the
-function's own file changes: compiled functions call only compiled functions of their own file, and what another file
-may change is an argument.
+function's own file changes: compiled functions call only compiled functions of their own file, and of what other
+files define, they take constants only that follow from the metric's definition; the rest is an argument.
 """
 
 from collections.abc import Callable

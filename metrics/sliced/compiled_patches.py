@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.sliced.compiled import compiled
-from metrics.sliced.config import CHANNELS
+from metrics.sliced.config import CHANNELS, PATCH
+from metrics.sliced.laplacian import WIDE, WINDOW
 from metrics.sliced.patches import PatchExtractor, TallLevel
 
-WINDOW = 6
-"""Coarse pixels along a side that decide a patch of 7 pixels."""
-WIDE = 9
-"""Fine pixels along a side that such a window decides."""
-SIDE = 7
 BORDER = 2
 """Pixels beyond the border that the filter reaches."""
 FOUR, SIX, HALF, EIGHTH = np.float32(4), np.float32(6), np.float32(0.5), np.float32(0.125)
@@ -124,15 +120,15 @@ def subtract_up(
                         edge[c] = coarse[base + (-k if k < 0 else min(k, size - 1))]
                     up_row(edge[:WINDOW], window[r])
             up_columns(window[:WINDOW], window[WINDOW : WINDOW + WIDE])
-            for i in range(SIDE):
-                row = window[WINDOW + skip_y + i, skip_x : skip_x + SIDE]
-                start = channel * SIDE * SIDE
+            for i in range(PATCH):
+                row = window[WINDOW + skip_y + i, skip_x : skip_x + PATCH]
+                start = channel * PATCH * PATCH
                 if transposed:
-                    for j in range(SIDE):
-                        tile[start + j * SIDE + i] = row[j]
+                    for j in range(PATCH):
+                        tile[start + j * PATCH + i] = row[j]
                 else:
-                    for j in range(SIDE):
-                        tile[start + i * SIDE + j] = row[j]
+                    for j in range(PATCH):
+                        tile[start + i * PATCH + j] = row[j]
     for v in range(len(out)):
         row = out[v]
         for p in range(len(corners)):

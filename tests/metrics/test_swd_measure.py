@@ -58,8 +58,15 @@ def test_compiled_steps_change_no_more_than_the_last_digits(
     monkeypatch.setattr(distance, "LEAST_BINNED", 1)
     reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
     expected = metrics.swd(reals, fakes)
+    from metrics.sliced.compiled_distance import CompiledDistance
+
+    calls, call = [], CompiledDistance.__call__
+    monkeypatch.setattr(CompiledDistance, "__call__", lambda *given: calls.append(1) or call(*given))
     monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
     results = [metrics.swd(reals, fakes, jobs=jobs) for jobs in (1, 3)]
+    # Two levels: 512 directions for the value, 128 for the floor, 16 for either half of eight splits.
+    # One more when they are loaded in this process first.
+    assert len(calls) - 2 * 2 * (512 + 128 + 16 * 8 * 2) in (0, 1)
     assert results[0].levels == results[1].levels
     assert results[0].value == pytest.approx(expected.value, rel=1e-7)
     assert results[0].noise_floor.value == pytest.approx(expected.noise_floor.value, rel=1e-7)
@@ -76,11 +83,11 @@ def test_only_much_work_is_compiled_and_only_with_numba(natural_images: Any, mon
 
 
 def test_a_numba_that_cannot_be_imported_is_done_without(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distance, "LEAST_BINNED", 1)
     reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
     expected = metrics.swd(reals, fakes)
     monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
     monkeypatch.setattr(acceleration, "have_numba", lambda: True)
-    monkeypatch.setattr(distance, "LEAST_BINNED", 1 << 30)
     for name in ("compiled", "compiled_distance", "compiled_patches"):
         monkeypatch.delitem(sys.modules, f"metrics.sliced.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
