@@ -255,7 +255,7 @@ def test_an_import_on_a_cluster_is_the_same(tmp_path: Path, pixels: np.ndarray) 
         Image.fromarray(pixels[k].transpose(1, 2, 0)).save(tmp_path / "p" / f"{k}.png")
     (tmp_path / "p" / "3.png").write_bytes(b"<html>not found</html>")
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, local_directory=str(tmp_path / "d")
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0", local_directory=str(tmp_path / "d")
     ) as cluster:
         for kind, source in (("numpy", "a.npy"), ("images", "p")):
             command = ["import", kind, str(tmp_path / source), "-q", "--out"]

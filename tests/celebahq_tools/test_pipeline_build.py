@@ -101,7 +101,7 @@ def test_jobs_and_cluster_make_the_same_file(tmp_path: Path, make_celeba: MakeCe
     build(root, tmp_path / "one.h5")
     build(root, tmp_path / "two.h5", jobs=2)
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path / "dask")
     ) as cluster:
         build(root, tmp_path / "dask.h5", dask=cluster.scheduler_address)
     assert content(tmp_path / "one.h5") == content(tmp_path / "two.h5") == content(tmp_path / "dask.h5")

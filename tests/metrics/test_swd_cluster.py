@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address() -> Any:
     """The address of a cluster of two workers."""
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 
