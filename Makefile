@@ -1,6 +1,8 @@
 # Two commands: `make demo` and `make test`. Each makes .venv when it is not there; both are quick when repeated.
 PYTHON ?= python3
 VENV := .venv
+# What an installation is made from: it is repeated when one of these changes.
+INSTALLED_FROM := pyproject.toml constraints.txt $(wildcard metrics/sliced/native/*)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_WORKERS ?= 2
@@ -41,18 +43,18 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: $(INSTALLED_FROM) | $(BIN)/python
 	$(PIP) -e '.[report]'
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-test: $(INSTALLED_FROM) | $(BIN)/python
 	$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-docs: $(INSTALLED_FROM) | $(BIN)/python
 	$(PIP) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed-dev: $(INSTALLED_FROM) | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

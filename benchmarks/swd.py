@@ -6,7 +6,7 @@
 end       both programs from HDF5 pyramids to the value, each run in a process of its own, interleaved
 distance  one level of random descriptors: ours in memory, ours from a temporary file, the plain sort along axis 0
 feed      milliseconds per image of random pixels, from memory
-Where numba is installed, the last two are measured compiled, as in a long run, and by NumPy alone.
+The last two are measured with the loops in C, where they were built, and by NumPy alone.
 The full protocol (16,384 + 16,384 images of 1024², seven levels) is extrapolated from the last two and marked so.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.random_images import random_image, write_random_pyramid
 from benchmarks.record import Spread, write_results
-from metrics.sliced.acceleration import have_numba
+from metrics.sliced.acceleration import have_native
 
 PAPER_IMAGES, PAPER_LEVELS, PAPER_ROWS, PAPER_DIRECTIONS = 16_384, 7, 1 << 21, 512
 PATCHES, VALUES, REPEATS = 128, 147, 4
@@ -64,7 +64,6 @@ def child_ours_end(options: dict[str, Any]) -> dict[str, Any]:
 
 def child_ours_distance(options: dict[str, Any]) -> dict[str, Any]:
     """Our distance stage on random descriptors, twice: the first level of a run also gets the memory."""
-    from metrics.sliced.acceleration import loading
     from metrics.sliced.config import SwdConfig
     from metrics.sliced.distance import Moments, Side
     from metrics.sliced.draws import keyed_directions
@@ -80,14 +79,12 @@ def child_ours_distance(options: dict[str, Any]) -> dict[str, Any]:
         for start in range(0, images, 128):
             store.write(start, rng.standard_normal((min(128, images - start), VALUES, PATCHES), np.float32))
         sides.append(Side(store=store, moments=moments, slots=np.arange(images)))
-    if options["compiled"]:
-        loading().result()
     directions, projections = keyed_directions(SwdConfig(), 1024), Projections()
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
         distances = sliced_distances(
-            *sides, directions, jobs=options["jobs"], compiled=options["compiled"], projections=projections
+            *sides, directions, jobs=options["jobs"], native=options["native"], projections=projections
         )
         seconds.append(time.perf_counter() - started)
     return {"seconds": seconds[1], "first_seconds": seconds[0], "value": 1e3 * float(distances.mean())}
@@ -106,18 +103,15 @@ def child_plain_distance(options: dict[str, Any]) -> dict[str, Any]:
 
 def child_feed(options: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds per image of feeding an accumulator that spills."""
-    from metrics.sliced.acceleration import loading
     from metrics.sliced.accumulator import SwdAccumulator
 
-    if options["compiled"]:
-        loading().result()
     rng, n = np.random.default_rng(0), options["images"]
     images = np.stack([random_image(options["res"], rng) for _ in range(16)])
     with SwdAccumulator(
         res=options["res"],
         n=n + len(images),
         jobs=options["jobs"],
-        compiled=options["compiled"],
+        native=options["native"],
         spill=Path(options["folder"]),
         memory=0,
     ) as accumulator:
@@ -193,13 +187,13 @@ def bench_end(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def bench_distance(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One level."""
     rows = 1 << arguments.rows_log2
-    shared = {"rows": rows, "jobs": arguments.jobs, "compiled": have_numba()}
+    shared = {"rows": rows, "jobs": arguments.jobs, "native": have_native()}
     results = interleaved(
         {
             "plain (1 of 4 repeats, x4)": ("plain_distance", shared),
             "ours, in memory": ("ours_distance", {**shared, "folder": None}),
             "ours, from a file": ("ours_distance", {**shared, "folder": str(folder)}),
-            "NumPy alone, in memory": ("ours_distance", {**shared, "folder": None, "compiled": False}),
+            "NumPy alone, in memory": ("ours_distance", {**shared, "folder": None, "native": False}),
         },
         arguments.rounds,
         "seconds",
@@ -211,10 +205,10 @@ def bench_distance(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
 def bench_feed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One image."""
     shared = {"res": arguments.feed_res, "images": arguments.feed_images, "folder": str(folder)}
-    ways = {"NumPy alone": False, "ours": have_numba()}
+    ways = {"NumPy alone": False, "ours": have_native()}
     stages = {
-        f"{way}, {jobs} threads": ("feed", {**shared, "jobs": jobs, "compiled": compiled})
-        for way, compiled in ways.items()
+        f"{way}, {jobs} threads": ("feed", {**shared, "jobs": jobs, "native": native})
+        for way, native in ways.items()
         for jobs in (1, arguments.jobs)
     }
     results = interleaved(stages, arguments.rounds, "ms")

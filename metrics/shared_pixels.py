@@ -30,9 +30,7 @@ class SwdGuest:
         self.numbers = numbers
         self._slot_of = np.full(images.n, -1, np.int64)
         self._slot_of[numbers] = np.arange(len(numbers))
-        self.accumulator = SwdAccumulator(
-            res=plan.res, n=len(numbers), role=role, config=plan.config, jobs=jobs, compiled=plan.compiled
-        )
+        self.accumulator = SwdAccumulator(res=plan.res, n=len(numbers), role=role, config=plan.config, jobs=jobs)
 
     def observe(self, numbers: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
         """Take the images that belong to the plan: numbers (k,), images (k, 3, R, R) uint8."""

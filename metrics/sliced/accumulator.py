@@ -7,7 +7,7 @@ statistics = reals.finish()
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
 from types import TracebackType
@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import BatchError
-from metrics.sliced.acceleration import loading, worthwhile
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
 from metrics.sliced.patches import PatchExtractor, images_at_once
 from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
-from metrics.sliced.work import feed_cost
 from metrics.sources.base import ImageSet
 from metrics.threads import one_blas_thread, one_opencv_thread
 
@@ -45,7 +44,7 @@ class SwdAccumulator:
     role          'real' or 'fake': the two sets have independent patch positions
     reference     the draws of the comparison, for the reference protocol only
     jobs          threads
-    compiled      whether to go on with compiled steps when they are loaded: the same bits; None: if it pays
+    native        whether to use the loops in C where they were built: the same bits
     spill         folder for descriptors that do not fit `memory` bytes; None: METRICS_SPILL or the system's
     """
 
@@ -58,7 +57,7 @@ class SwdAccumulator:
         config: SwdConfig | None = None,
         reference: ReferenceDraws | None = None,
         jobs: int = 1,
-        compiled: bool | None = None,
+        native: bool = True,
         spill: Path | None = None,
         memory: int = MEMORY_BYTES,
     ) -> None:
@@ -86,9 +85,7 @@ class SwdAccumulator:
         self._reference = reference
         self._jobs = jobs
         self._pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
-        if compiled is None:
-            compiled = worthwhile(n * feed_cost(res))
-        self._compiled = loading() if compiled else None
+        self._native = native and have_native()
         self._local = local()
         self.done = 0
 
@@ -182,7 +179,7 @@ class SwdAccumulator:
         statistics, config, count = self._statistics, self._config, len(images)
         scratch: _Scratch | None = getattr(self._local, "scratch", None)
         if scratch is None:
-            scratch = self._local.scratch = _Scratch(statistics.res, config, self._compiled)
+            scratch = self._local.scratch = _Scratch(statistics.res, config, native=self._native)
         if corners is None:
             corners = keyed_corners(config, statistics.role, statistics.sizes, numbers)
         first, in_order = int(slots[0]), bool((np.diff(slots) == 1).all())
@@ -252,30 +249,25 @@ def _part(corners: Corners | None, part: slice) -> Corners | None:
 class _Scratch:
     """What one thread works in."""
 
-    def __init__(self, res: int, config: SwdConfig, compiled: "Future[bool] | None") -> None:
-        self._res, self._config, self._compiled = res, config, compiled
-        self._extractor = PatchExtractor(res, config.patches, transposed=config.is_reference)
-        self.doubles = np.empty((self._extractor.images, DESCRIPTOR_VALUES, config.patches))
+    def __init__(self, res: int, config: SwdConfig, *, native: bool) -> None:
+        self.extractor = patch_extractor(res, config, native=native)
+        self.doubles = np.empty((self.extractor.images, DESCRIPTOR_VALUES, config.patches))
         self._blocks: dict[int, Float32] = {}
-
-    @property
-    def extractor(self) -> PatchExtractor:
-        """Compiled as soon as that is loaded."""
-        if self._compiled is not None and self._compiled.done():
-            loaded, self._compiled = self._compiled.result(), None
-            if loaded:
-                from metrics.sliced.compiled_patches import CompiledPatchExtractor
-
-                self._extractor = CompiledPatchExtractor(
-                    self._res, self._config.patches, transposed=self._config.is_reference
-                )
-        return self._extractor
 
     def block(self, size: int, images: int) -> Float32:
         """Room for descriptors of a level that are on their way to a file: (images, 147, P)."""
         if size not in self._blocks:
             self._blocks[size] = np.empty(self.doubles.shape, np.float32)
         return self._blocks[size][:images]
+
+
+def patch_extractor(res: int, config: SwdConfig, *, native: bool) -> PatchExtractor:
+    """By the loops in C or by NumPy and OpenCV alone."""
+    if not native:
+        return PatchExtractor(res, config.patches, transposed=config.is_reference)
+    from metrics.sliced.native_patches import NativePatchExtractor
+
+    return NativePatchExtractor(res, config.patches, transposed=config.is_reference)
 
 
 def channel_sums(patches: Float32, scratch: NDArray[np.float64]) -> NDArray[np.float64]:

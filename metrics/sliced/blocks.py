@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.sliced.acceleration import loading
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.wasserstein import BinnedDistance, sorted_distance
 
 PAD = 16
@@ -66,9 +66,9 @@ class JoinedDistance:
 class Workspace:
     """The ways to W1; every thread has its own scratch space, kept from one direction to the next."""
 
-    def __init__(self, *, compiled: bool) -> None:
-        """`compiled` takes effect where numba works."""
-        self._compiled = loading() if compiled else None
+    def __init__(self, *, native: bool) -> None:
+        """`native` takes effect where the loops in C were built."""
+        self._native = native and have_native()
         self._local = local()
 
     def room(self, shape: tuple[int, int, int]) -> Float32:
@@ -78,6 +78,15 @@ class Workspace:
             found = self._local.room = np.empty(shape, np.float32)
         return found
 
+    def project(self, directions: Float32, descriptors: Float32, out: Float32) -> None:
+        """Directions (D, V) times descriptors (images, V, P), to out (D, images, P)."""
+        if self._native:
+            from metrics.sliced import _native
+
+            _native.project(directions, descriptors, out)
+        else:
+            np.matmul(directions, descriptors, out=out.swapaxes(0, 1))
+
     @property
     def by_sorting(self) -> BlockDistance:
         """For few values, in their own units."""
@@ -86,13 +95,13 @@ class Workspace:
     @property
     def by_counting(self) -> BlockDistance:
         """For many values, in units of a bin."""
-        if self._compiled is None or not self._compiled.result():
+        if not self._native:
             return self._joined.by_counting
-        found: BlockDistance | None = getattr(self._local, "compiled", None)
+        found: BlockDistance | None = getattr(self._local, "native", None)
         if found is None:
-            from metrics.sliced.compiled_distance import CompiledDistance
+            from metrics.sliced.native_distance import NativeDistance
 
-            found = self._local.compiled = CompiledDistance()
+            found = self._local.native = NativeDistance()
         return found
 
     @property

@@ -127,11 +127,10 @@ class FoldedComparison:
         side, chosen = self.sides[which], self._directions[which][directions]
         room = workspace.room((IMAGES_AT_ONCE, side.store.values, side.store.patches))
         # Splitting the last axis of `out` makes a view.
-        per_image = out.reshape(len(out), images.stop - images.start, -1).swapaxes(0, 1)
+        per_image = out.reshape(len(out), images.stop - images.start, -1)
         for first in range(images.start, images.stop, IMAGES_AT_ONCE):
             read = side.store.read(side.slots[first : min(first + IMAGES_AT_ONCE, images.stop)], room)
-            # (directions, 147) x (images, 147, P)
-            np.matmul(chosen, read, out=per_image[first - images.start :][: len(read)])
+            workspace.project(chosen, read, per_image[:, first - images.start :][:, : len(read)])
 
     def distance(self, direction: int, real: Float32, fake: Float32, workspace: Workspace) -> float:
         """W1 of both sides' blocks (b, block) of raw projections on direction number `direction`."""

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from metrics.protocol import Json
-from metrics.sliced.acceleration import loading
 from metrics.sliced.accumulator import MEMORY_BYTES, SwdAccumulator
 from metrics.sliced.config import DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.distance import Moments, Side
@@ -35,14 +34,12 @@ class Estimate:
 
 def estimate_swd(real: ImageSet, fake: ImageSet | None, plan: SwdPlan, *, jobs: int) -> Estimate:
     """Time by a probe of this machine and these sets (about a second), memory and disk by arithmetic."""
-    if plan.compiled:
-        loading().result()
     seconds = sum(
-        len(numbers) * _feed_seconds(images, plan.config, jobs, plan.compiled)
+        len(numbers) * _feed_seconds(images, plan.config, jobs)
         for images, numbers in zip((real, fake), plan.numbers.values(), strict=False)
         if images is not None
     )
-    seconds += plan.pairs * _pair_seconds(plan.config, jobs, plan.compiled)
+    seconds += plan.pairs * _pair_seconds(plan.config, jobs)
     return Estimate(seconds=seconds, memory_bytes=_memory(plan, jobs), disk_bytes=_disk(plan))
 
 
@@ -62,13 +59,13 @@ def plan_json(plan: SwdPlan, estimate: Estimate, *, jobs: int) -> dict[str, Json
     }
 
 
-def _feed_seconds(images: ImageSet, config: SwdConfig, jobs: int, compiled: bool) -> float:
+def _feed_seconds(images: ImageSet, config: SwdConfig, jobs: int) -> float:
     """Seconds per image, reading included."""
     count = min(PROBE_IMAGES, images.n)
     numbers = np.linspace(0, images.n - 1, count).astype(np.int64)
     reference = ReferenceDraws(config, level_sizes(images.res)) if config.is_reference else None
     with SwdAccumulator(
-        res=images.res, n=2 * count, role=REAL, config=config, reference=reference, jobs=jobs, compiled=compiled
+        res=images.res, n=2 * count, role=REAL, config=config, reference=reference, jobs=jobs
     ) as accumulator:
         accumulator.feed_set(images, numbers)
         started = time.perf_counter()
@@ -78,7 +75,7 @@ def _feed_seconds(images: ImageSet, config: SwdConfig, jobs: int, compiled: bool
     return seconds / count
 
 
-def _pair_seconds(config: SwdConfig, jobs: int, compiled: bool) -> float:
+def _pair_seconds(config: SwdConfig, jobs: int) -> float:
     """Seconds per (descriptor, direction) pair."""
     shape = PROBE_ROWS // config.patches, DESCRIPTOR_VALUES, config.patches
     store = DescriptorStore(shape[0], config.patches, None)
@@ -89,9 +86,9 @@ def _pair_seconds(config: SwdConfig, jobs: int, compiled: bool) -> float:
         slots=np.arange(shape[0]),
     )
     directions = keyed_directions(config, 16)[:PROBE_DIRECTIONS]
-    sliced_distances(side, side, directions, jobs=jobs, compiled=compiled)
+    sliced_distances(side, side, directions, jobs=jobs)
     started = time.perf_counter()
-    sliced_distances(side, side, directions, jobs=jobs, compiled=compiled)
+    sliced_distances(side, side, directions, jobs=jobs)
     return (time.perf_counter() - started) / (side.rows * len(directions))
 
 

@@ -21,7 +21,6 @@ class Gathering:
 
     config: SwdConfig
     jobs: int
-    compiled: bool
     spill: Path | None
     memory: int
     dask: str | None
@@ -54,7 +53,6 @@ def gather(
         config=how.config,
         reference=how.reference,
         jobs=how.jobs,
-        compiled=how.compiled,
         spill=how.spill,
         memory=how.memory,
     ) as accumulator:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from metrics.protocol import Interval, Json, NoiseFloor, Protocol, Result, SetStamp, run_stamp
+from metrics.protocol import Interval, Json, NoiseFloor, Protocol, Result, RunStamp, SetStamp, run_stamp
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.accumulator import MEMORY_BYTES
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import PAPER_IMAGES, REFERENCE, level_sizes
@@ -35,7 +36,7 @@ from metrics.sources.base import ImageSet
 Progress = Callable[[int, int], None]
 HALVES = 0.5**0.5
 """Factor from the floor at n / 2 to the floor at n: the distance shrinks like 1 / sqrt(n)."""
-PACKAGES = ("numpy", "opencv-python-headless", "scipy", "pillow", "h5py", "numba")
+PACKAGES = ("numpy", "opencv-python-headless", "scipy", "pillow", "h5py")
 
 
 def measure_swd(
@@ -59,9 +60,7 @@ def measure_swd(
     config, sizes = plan.config, level_sizes(plan.res)
     reference = ReferenceDraws(config, sizes) if config.is_reference else None
     meter = Meter(plan.work, progress)
-    how = Gathering(
-        config=config, jobs=jobs, compiled=plan.compiled, spill=spill, memory=memory, dask=dask, reference=reference
-    )
+    how = Gathering(config=config, jobs=jobs, spill=spill, memory=memory, dask=dask, reference=reference)
     reals = gather(real, plan.numbers[REAL], REAL, how, meter, cache)
     opened = [reals]
     try:
@@ -124,7 +123,7 @@ def _compare(
     levels = _distances(plan, reals, fakes, reference, jobs, meter)
     interval, intervals = None, {}
     if split_count(plan.config, plan.n):
-        differences = split_differences(reals, fakes, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
+        differences = split_differences(reals, fakes, jobs=jobs, step=meter.pairs)
         interval = confidence_interval(differences, levels)
         for column, level in enumerate(levels):
             own = confidence_interval(differences[:, [column]], [level])
@@ -151,7 +150,7 @@ def _result(
         details={"level_intervals": compared.level_intervals},
         warnings=_warnings(plan, value, compared.interval, floor),
         protocol=_protocol(plan, sets),
-        run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES),
+        run=_run_stamp(started, jobs),
     )
 
 
@@ -165,7 +164,7 @@ def _distances(
 ) -> list[LevelDistances]:
     """The comparison itself, level by level from the finest."""
     if reference is None:
-        return compare_statistics(reals, fakes, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
+        return compare_statistics(reals, fakes, jobs=jobs, step=meter.pairs)
     # Float32 moments load whole levels, so they come before the projections take their memory.
     moments = {size: (reals.reference_moments(size), fakes.reference_moments(size)) for size in reals.sizes}
     comparisons = [
@@ -176,14 +175,14 @@ def _distances(
         )
         for size, (of_reals, of_fakes) in moments.items()
     ]
-    distances = all_distances(comparisons, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
+    distances = all_distances(comparisons, jobs=jobs, step=meter.pairs)
     return [LevelDistances(size=size, values=values) for size, values in zip(moments, distances, strict=True)]
 
 
 def _floor(plan: SwdPlan, reals: SwdStatistics, jobs: int, meter: Meter) -> NoiseFloor:
     """Reals against disjoint reals: at n when there are 2n, else two halves of the n, scaled."""
     slots = floor_slots(plan.config, plan.n, reals.n)
-    levels = floor_distances(reals, slots, jobs=jobs, compiled=plan.compiled, step=meter.pairs)
+    levels = floor_distances(reals, slots, jobs=jobs, step=meter.pairs)
     exact = len(slots[0]) == plan.n
     scaled = 1.0 if exact else HALVES
     return NoiseFloor(
@@ -206,8 +205,14 @@ def _floor_result(plan: SwdPlan, real: ImageSet, floor: NoiseFloor | None, start
         noise_floor=floor,
         warnings=_few(plan),
         protocol=_protocol(plan, {REAL: real, FAKE: None}),
-        run=run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES),
+        run=_run_stamp(started, jobs),
     )
+
+
+def _run_stamp(started: float, jobs: int) -> RunStamp:
+    """With the language of the loops, which decides the last digits."""
+    stamp = run_stamp(seconds=time.perf_counter() - started, jobs=jobs, packages=PACKAGES)
+    return replace(stamp, versions={**stamp.versions, "loops": "C" if have_native() else "NumPy"})
 
 
 def _few(plan: SwdPlan) -> tuple[str, ...]:

@@ -144,16 +144,16 @@ class PatchExtractor:
             up = self._up[: tall.planes[:count].size].reshape(shape)
             cv2.pyrUp(coarse.tall(count), dst=up.reshape(-1, tall.size))
             tall.inner[:count] -= up[:, :, tall.margin : tall.margin + tall.size]
-        self._take(level, tall, corners, out)
-        if under_patches:
-            self._subtract_up(level, slice(0, count), corners, out)
+        self._take(level, tall, corners, out, less_up=under_patches)
 
-    def _take(self, level: int, tall: TallLevel, corners: Int64, out: Float32) -> None:
-        """Patches (k, 147, P) of a level as it is."""
+    def _take(self, level: int, tall: TallLevel, corners: Int64, out: Float32, *, less_up: bool) -> None:
+        """Patches (k, 147, P) of a level; `less_up` subtracts up() of the next one under them."""
         places = tall.places(len(corners), corners)[:, None]
         index = np.add(self._offsets[level], places, out=self._index[: len(corners)])
         # Every index is valid; 'clip' only spares take() a copy of its output.
         tall.planes.reshape(-1).take(index, out=out, mode="clip")
+        if less_up:
+            self._subtract_up(level, slice(0, len(corners)), corners, out)
 
     def _subtract_up(self, level: int, images: slice, corners: Int64, out: Float32) -> None:
         """Subtract up() of the next level under the patches of some of the images."""

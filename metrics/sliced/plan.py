@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.errors import ImageSetError, UsageError
-from metrics.sliced.acceleration import worthwhile
 from metrics.sliced.config import PAPER_IMAGES, SwdConfig, level_sizes
 from metrics.sliced.draws import FAKE, REAL, keyed_order
 from metrics.sliced.uncertainty import split_count
@@ -55,11 +54,6 @@ class SwdPlan:
         """Estimated cost of all stages, in the units of `work`."""
         images = sum(len(numbers) for numbers in self.numbers.values())
         return images * feed_cost(self.res) + pair_cost(self.pairs)
-
-    @property
-    def compiled(self) -> bool:
-        """Whether compiled steps are used."""
-        return worthwhile(self.work)
 
 
 def plan_swd(real: ImageSet, fake: ImageSet | None, *, config: SwdConfig, n: int | None, floor: bool = True) -> SwdPlan:

@@ -184,16 +184,17 @@ def all_distances(
     comparisons: Sequence[Comparison],
     *,
     jobs: int = 1,
-    compiled: bool = False,
+    native: bool = True,
     projections: Projections | None = None,
     step: Step | None = None,
 ) -> list[Float64]:
     """Per comparison W1 along each of its directions, of descriptors standardised by each side's moments: (D,).
 
-    Bitwise the same for any `jobs`. `compiled` takes effect where numba works, and may change the last digits.
+    Bitwise the same for any `jobs`. `native` takes effect where the loops in C were built; without
+    it the last digits may differ.
     """
     running = [_Running(comparison) for comparison in comparisons]
-    batches = _batches(running, projections or Projections(), Workspace(compiled=compiled), step)
+    batches = _batches(running, projections or Projections(), Workspace(native=native), step)
     with one_blas_thread(), one_opencv_thread(), ThreadPoolExecutor(max(1, jobs)) as pool:
         _run(pool, [], batches[0].products() if batches else [])
         for batch, following in zip(batches, [*batches[1:], None], strict=True):
@@ -211,10 +212,10 @@ def sliced_distances(
     directions: Float32,
     *,
     jobs: int = 1,
-    compiled: bool = False,
+    native: bool = True,
     projections: Projections | None = None,
     step: Step | None = None,
 ) -> Float64:
     """`all_distances` of one comparison. Raises BatchError for unequal numbers of descriptors."""
     comparison = Comparison(real=real, fake=fake, directions=directions)
-    return all_distances([comparison], jobs=jobs, compiled=compiled, projections=projections, step=step)[0]
+    return all_distances([comparison], jobs=jobs, native=native, projections=projections, step=step)[0]

@@ -72,7 +72,6 @@ def compare_statistics(
     fake: SwdStatistics,
     *,
     jobs: int = 1,
-    compiled: bool = False,
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances of two sets level by level from the finest, by the default protocol.
@@ -85,7 +84,7 @@ def compare_statistics(
         Comparison(real=real.side(size), fake=fake.side(size), directions=keyed_directions(real.config, size))
         for size in real.sizes
     ]
-    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, compiled=compiled, step=step))
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
 
 
 def _levels(sizes: Sequence[int], distances: Sequence[Float64]) -> list[LevelDistances]:
@@ -124,7 +123,6 @@ def split_differences(
     fake: SwdStatistics,
     *,
     jobs: int = 1,
-    compiled: bool = False,
     step: Step | None = None,
 ) -> Float64:
     """First halves' distance minus second halves', times 1e3: (splits, levels), by few directions."""
@@ -147,7 +145,7 @@ def split_differences(
                 )
                 for of_real, of_fake, half in sides
             ]
-            found = all_distances(comparisons, jobs=jobs, compiled=compiled, projections=projections, step=step)
+            found = all_distances(comparisons, jobs=jobs, projections=projections, step=step)
             groups.append(np.stack(found))
         distances = np.concatenate(groups, axis=1).mean(axis=1).reshape(len(halves), 2)
         columns.append(distances[:, 0] - distances[:, 1])
@@ -191,7 +189,6 @@ def floor_distances(
     slots: tuple[Slots, Slots],
     *,
     jobs: int,
-    compiled: bool = False,
     step: Step | None = None,
 ) -> list[LevelDistances]:
     """Distances between two disjoint samples of one set, each standardised by its own moments."""
@@ -203,7 +200,7 @@ def floor_distances(
         )
         for size in real.sizes
     ]
-    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, compiled=compiled, step=step))
+    return _levels(real.sizes, all_distances(comparisons, jobs=jobs, step=step))
 
 
 def indistinguishable(interval: Interval, floor: float) -> bool:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import numpy as np
 import pytest
 
 from metrics.errors import BatchError, CacheError, DiskSpaceError
-from metrics.sliced.acceleration import have_numba, loading
-from metrics.sliced.accumulator import SwdAccumulator, _Scratch
+from metrics.sliced.acceleration import have_native
+from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.cache import StatisticsCache, load_statistics, save_statistics
 from metrics.sliced.config import SwdConfig, level_sizes
 from metrics.sliced.draws import ReferenceDraws
-from metrics.sliced.patches import PatchExtractor
 from metrics.sliced.statistics import SwdStatistics, merge_statistics
 from metrics.sources import as_image_set
 
@@ -55,28 +53,18 @@ def test_batches_threads_and_spilling_do_not_change_a_bit(res: int, natural_imag
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not have_numba(), reason="compiling needs numba")
-def test_feeding_that_goes_on_compiled_gives_the_same_bits(natural_images: Any) -> None:
+@pytest.mark.skipif(not have_native(), reason="the loops in C were not built")
+def test_feeding_by_the_loops_in_c_gives_the_same_bits(natural_images: Any) -> None:
     images = natural_images(10, 64)
-    expected = fed(images, 10, compiled=False)
-    loading().result()
-    assert_same(fed(images, 3, compiled=True, jobs=2), expected)
+    expected = fed(images, 10, native=False)
+    assert_same(fed(images, 3, native=True, jobs=2), expected)
     reference = SwdConfig(patches=16, protocol="reference")
     draws = [ReferenceDraws(reference, level_sizes(64)) for _ in range(2)]
     one, other = (
-        fed(images, 5, config=reference, reference=drawn, compiled=compiled)
-        for drawn, compiled in zip(draws, (False, True), strict=True)
+        fed(images, 5, config=reference, reference=drawn, native=native)
+        for drawn, native in zip(draws, (False, True), strict=True)
     )
     assert_same(one, other)
-
-
-def test_compiled_steps_are_loaded_while_feeding_goes_on(natural_images: Any) -> None:
-    images, waiting = natural_images(4, 32), Future[bool]()
-    scratch = _Scratch(32, SMALL, waiting)
-    assert type(scratch.extractor) is PatchExtractor
-    waiting.set_exception(ZeroDivisionError("while compiling"))
-    with pytest.raises(ZeroDivisionError, match="while compiling"):
-        scratch.extractor.extract(images, [], [])
 
 
 def test_a_set_is_fed_as_its_images_are(natural_images: Any) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metrics.errors import BatchError
 from metrics.sliced import distance, projections
-from metrics.sliced.acceleration import have_numba
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.blocks import Workspace, join_blocks
 from metrics.sliced.config import SwdConfig
 from metrics.sliced.distance import Comparison, FoldedComparison, Moments, Side
@@ -20,13 +20,13 @@ from metrics.sliced.store import DescriptorStore
 PATCHES = 32
 
 
-@pytest.fixture(params=["sorted", "counted", "compiled"], autouse=True)
+@pytest.fixture(params=["sorted", "counted", "native"], autouse=True)
 def least_binned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test with all ways to the distance, which are chosen by the number of descriptors, and small blocks."""
-    if request.param == "compiled":
-        if not have_numba():
+    if request.param == "native":
+        if not have_native():
             pytest.skip("compiling needs numba")
-        monkeypatch.setattr(projections, "Workspace", lambda compiled: Workspace(compiled=True))
+        monkeypatch.setattr(projections, "Workspace", lambda native: Workspace(native=True))
     monkeypatch.setattr(projections, "BLOCK_ROWS", 1000)
     monkeypatch.setattr(distance, "LEAST_BINNED", 1 << 30 if request.param == "sorted" else 1)
 

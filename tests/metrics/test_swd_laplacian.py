@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from metrics.errors import UsageError
-from metrics.sliced.acceleration import have_numba
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.config import SwdConfig, level_sizes
 from metrics.sliced.draws import keyed_corners, keyed_directions, keyed_generator
 from metrics.sliced.laplacian import laplacian_pyramid, mirror_index, up_patches
 from metrics.sliced.patches import PatchExtractor, images_at_once
 
-needs_numba = pytest.mark.skipif(not have_numba(), reason="compiling needs numba")
+needs_native = pytest.mark.skipif(not have_native(), reason="the loops in C were not built")
 LINE = np.array([1, 4, 6, 4, 1]) / 16
 BINOMIAL = np.outer(LINE, LINE)
 
@@ -36,12 +36,12 @@ def defined_pyramid(image: np.ndarray) -> list[np.ndarray]:
     return [fine - up for fine, up in zip(low, ups, strict=False)] + [low[-1]]
 
 
-def extractor_of(res: int, patches: int, *, transposed: bool, compiled: bool) -> PatchExtractor:
-    if not compiled:
+def extractor_of(res: int, patches: int, *, transposed: bool, native: bool) -> PatchExtractor:
+    if not native:
         return PatchExtractor(res, patches, transposed=transposed)
-    from metrics.sliced.compiled_patches import CompiledPatchExtractor
+    from metrics.sliced.native_patches import NativePatchExtractor
 
-    return CompiledPatchExtractor(res, patches, transposed=transposed)
+    return NativePatchExtractor(res, patches, transposed=transposed)
 
 
 def noise(res: int, seed: int = 0) -> np.ndarray:
@@ -60,11 +60,11 @@ def test_levels_are_the_definition(res: int) -> None:
 
 @pytest.mark.parametrize("res", [16, 32, 64, 256, 512, 1024])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_numba)])
-def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool, compiled: bool) -> None:
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_native)])
+def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool, native: bool) -> None:
     config = SwdConfig(patches=40)
     sizes = level_sizes(res)
-    extractor = extractor_of(res, 40, transposed=transposed, compiled=compiled)
+    extractor = extractor_of(res, 40, transposed=transposed, native=native)
     # Fewer images than go at once, after as many as go at once: what those left behind must not show.
     for count in (images_at_once(res), max(1, images_at_once(res) - 3)):
         images = np.stack([noise(res, seed) for seed in range(count)])
@@ -84,10 +84,10 @@ def test_descriptors_are_patches_of_the_levels(res: int, transposed: bool, compi
                     np.testing.assert_allclose(shown.swapaxes(1, 2) if transposed else shown, expected, atol=4e-5)
 
 
-@needs_numba
+@needs_native
 @pytest.mark.parametrize("res", [16, 32, 64, 256, 512, 1024])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_compiled_steps_give_the_same_bits(res: int, transposed: bool) -> None:
+def test_loops_in_c_give_the_same_bits(res: int, transposed: bool) -> None:
     sizes, count, rng = level_sizes(res), images_at_once(res), np.random.default_rng(res)
     images = np.stack([noise(res, seed) for seed in range(count)])
     corners = [rng.integers(0, size - 6, (2, count, 60)) for size in sizes]
@@ -96,9 +96,9 @@ def test_compiled_steps_give_the_same_bits(res: int, transposed: bool) -> None:
         y[:, :9], x[:, :9] = np.repeat([0, size // 2, size - 7], 3), np.tile([0, size // 2, size - 7], 3)
     flat = [y * size + x for (y, x), size in zip(corners, sizes, strict=True)]
     found = []
-    for compiled in (False, True):
+    for native in (False, True):
         out = [np.full((count, 147, 60), np.nan, np.float32) for _ in sizes]
-        extractor_of(res, 60, transposed=transposed, compiled=compiled).extract(images, flat, out)
+        extractor_of(res, 60, transposed=transposed, native=native).extract(images, flat, out)
         found.append(out)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,8 +1,5 @@
 """The whole measurement: determinism, direction, floor, interval, agreement of the two protocols."""
 
-import dataclasses
-import sys
-import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from scipy import ndimage, stats
 
 import metrics
 from metrics.errors import ImageSetError, UsageError
-from metrics.sliced import acceleration, distance, uncertainty
+from metrics.sliced import acceleration, accumulator, blocks, distance, measure, uncertainty
 from metrics.sliced.accumulator import SwdAccumulator
 from metrics.sliced.cache import StatisticsCache
 from metrics.sliced.config import SwdConfig, level_sizes
@@ -51,57 +48,26 @@ def test_same_seed_same_bits_for_any_jobs_and_memory(natural_images: Any, tmp_pa
     assert other.value != first["value"]
 
 
-@pytest.mark.skipif(not acceleration.have_numba(), reason="compiling needs numba")
-def test_compiled_steps_change_no_more_than_the_last_digits(
-    natural_images: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(not acceleration.have_native(), reason="the loops in C were not built")
+def test_loops_in_c_change_no_more_than_the_last_digits(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distance, "LEAST_BINNED", 1)
     reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
-    expected = metrics.swd(reals, fakes)
-    from metrics.sliced.compiled_distance import CompiledDistance
+    from metrics.sliced.native_distance import NativeDistance
 
-    calls, call = [], CompiledDistance.__call__
-    monkeypatch.setattr(CompiledDistance, "__call__", lambda *given: calls.append(1) or call(*given))
-    monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
+    calls, call = [], NativeDistance.__call__
+    monkeypatch.setattr(NativeDistance, "__call__", lambda *given: calls.append(1) or call(*given))
     results = [metrics.swd(reals, fakes, jobs=jobs) for jobs in (1, 3)]
     # Two levels: 512 directions for the value, 128 for the floor, 16 for either half of eight splits.
-    # One more when they are loaded in this process first.
-    assert len(calls) - 2 * 2 * (512 + 128 + 16 * 8 * 2) in (0, 1)
+    assert len(calls) == 2 * 2 * (512 + 128 + 16 * 8 * 2)
+    for module in (accumulator, blocks, measure):
+        monkeypatch.setattr(module, "have_native", lambda: False)
+    expected = metrics.swd(reals, fakes)
+    assert len(calls) == 2 * 2 * (512 + 128 + 16 * 8 * 2)
+    assert [result.run.versions["loops"] for result in (*results, expected)] == ["C", "C", "NumPy"]
     assert results[0].levels == results[1].levels
     assert results[0].value == pytest.approx(expected.value, rel=1e-7)
     assert results[0].noise_floor.value == pytest.approx(expected.noise_floor.value, rel=1e-7)
     assert results[0].interval.low == pytest.approx(expected.interval.low, rel=1e-6)
-
-
-def test_only_much_work_is_compiled_and_only_with_numba(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = plan_swd(as_image_set(natural_images(4, 32)), None, config=SwdConfig(), n=None)
-    large = dataclasses.replace(small, n=1 << 17, res=1024)
-    monkeypatch.setattr(acceleration, "have_numba", lambda: True)
-    assert (small.compiled, large.compiled) == (False, True)
-    monkeypatch.setattr(acceleration, "have_numba", lambda: False)
-    assert (small.compiled, large.compiled) == (False, False)
-
-
-def test_a_numba_that_cannot_be_imported_is_done_without(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distance, "LEAST_BINNED", 1)
-    reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
-    expected = metrics.swd(reals, fakes)
-    monkeypatch.setattr(acceleration, "LEAST_WORK", 1)
-    monkeypatch.setattr(acceleration, "have_numba", lambda: True)
-    for name in ("compiled", "compiled_distance", "compiled_patches"):
-        monkeypatch.delitem(sys.modules, f"metrics.sliced.{name}", raising=False)
-    monkeypatch.setitem(sys.modules, "numba", None)
-    acceleration.loading.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="numba cannot be imported"):
-            loaded = acceleration._load()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = metrics.swd(reals, fakes)
-    finally:
-        acceleration.loading.cache_clear()
-    assert not loaded
-    assert found.levels == expected.levels
 
 
 def test_sets_that_are_read_in_one_thread_give_the_same(natural_images: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from metrics.sliced import wasserstein
-from metrics.sliced.acceleration import have_numba
+from metrics.sliced.acceleration import have_native
 from metrics.sliced.wasserstein import (
     BINS,
     PIECE,
@@ -25,13 +25,13 @@ TOLERANCE = 1e-2
 """Bins: float32 numbers at the last of 2^15 bins are 0.004 apart, and values are moved up to twice."""
 
 
-class CompiledInBlocks:
-    """`CompiledDistance` with the interface of `BinnedDistance`."""
+class NativeInBlocks:
+    """`NativeDistance` with the interface of `BinnedDistance`."""
 
     def __init__(self) -> None:
-        from metrics.sliced.compiled_distance import CompiledDistance
+        from metrics.sliced.native_distance import NativeDistance
 
-        self._distance = CompiledDistance()
+        self._distance = NativeDistance()
 
     def __call__(self, left: np.ndarray, right: np.ndarray) -> float:
         return self._distance(in_blocks(left), in_blocks(right), len(left), (0.0, 0.0))
@@ -71,13 +71,13 @@ def test_mean_gap_of_sorted_values_is_w1(pairs: list[tuple[float, float]]) -> No
     assert sorted_distance(left, right) == pytest.approx(wasserstein_distance(left, right), rel=1e-4, abs=1e-3)
 
 
-@pytest.fixture(autouse=True, params=["sorted", "counted again", "compiled"])
+@pytest.fixture(autouse=True, params=["sorted", "counted again", "native"])
 def least_again(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to do with values in bins without a sign, which else their number decides; and all of it compiled."""
-    if request.param == "compiled":
-        if not have_numba():
-            pytest.skip("compiling needs numba")
-        monkeypatch.setattr(sys.modules[__name__], "BinnedDistance", CompiledInBlocks)
+    """What to do with values in bins without a sign, which else their number decides; and all of it in C."""
+    if request.param == "native":
+        if not have_native():
+            pytest.skip("the loops in C were not built")
+        monkeypatch.setattr(sys.modules[__name__], "BinnedDistance", NativeInBlocks)
     monkeypatch.setattr(wasserstein, "LEAST_AGAIN", 1 if request.param == "counted again" else 1 << 30)
 
 

@@ -1,0 +1,34 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+VERSION: int
+
+Array = NDArray[Any]
+
+def halve(planes: Array, out: Array, /) -> None: ...
+def cut(planes: Array, corners: Array, coarse: Array | None, transposed: bool, out: Array, /) -> None: ...
+def count(
+    real: Array,
+    fake: Array,
+    rows: int,
+    real_shift: float,
+    fake_shift: float,
+    sums: Array,
+    open: Array,  # noqa: A002
+    turns: Array,
+    /,
+) -> tuple[int, int, int]: ...
+def collect(
+    real: Array,
+    fake: Array,
+    rows: int,
+    real_shift: float,
+    fake_shift: float,
+    open: Array,  # noqa: A002
+    turns: Array,
+    found: int,
+    rest: Array,
+    /,
+) -> tuple[int, int]: ...
+def project(directions: Array, descriptors: Array, out: Array, /) -> None: ...
