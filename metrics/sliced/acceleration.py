@@ -1,6 +1,6 @@
 """Whether the loops in C (`native/`) are there: they are built at installation where a compiler is found.
 
-With and without them descriptors are the same to the bit, and distances to about the tenth digit.
+With and without them descriptors are the same to the bit, and distances to about the eighth digit.
 """
 
 import warnings
