@@ -6,7 +6,7 @@ With and without them descriptors are the same to the bit, and distances to abou
 import warnings
 from functools import cache
 
-VERSION = 1
+VERSION = 2
 """Of the functions in `native/`; a module that was built from other sources is not used."""
 
 

@@ -21,15 +21,13 @@ class NativePatchExtractor(PatchExtractor):
     def _finest(self, number: int, image: UInt8, corners: Int64, out: Float32) -> None:
         coarse = self._low[0].inner[number : number + 1] if self._low else None
         if coarse is not None:
-            _native.halve(image, coarse[0])
+            _native.halve(image, coarse[0], self._low[1].inner[number] if len(self._low) > 1 else None)
         _native.cut(image[None], corners[None], coarse, self.transposed, out[None])
 
     def _halve(self, finer: TallLevel, coarser: TallLevel, count: int) -> None:
+        # The first was halved together with the image.
         if finer is not self._low[0]:
             super()._halve(finer, coarser, count)
-            return
-        for planes, below in zip(finer.inner[:count], coarser.inner[:count], strict=True):
-            _native.halve(planes, below)
 
     def _take(self, level: int, tall: TallLevel, corners: Int64, out: Float32, *, less_up: bool) -> None:
         coarse = self._low[level].inner[: len(corners)] if less_up else None

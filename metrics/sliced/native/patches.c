@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { PATCH = 7, CHANNELS = 3, WINDOW = 6, WIDE = 2 * WINDOW - 3, TILE = 16, LANES = 8 };
+enum { FILTER = 5, PATCH = 7, CHANNELS = 3, WINDOW = 6, WIDE = 2 * WINDOW - 3, TILE = 16, LANES = 8 };
 enum { PLANE_VALUES = PATCH * PATCH, PATCH_VALUES = CHANNELS * PLANE_VALUES };
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
@@ -18,16 +18,62 @@ ALWAYS_INLINE Py_ssize_t mirrored(Py_ssize_t k, Py_ssize_t size) {
     return k < size ? k : 2 * size - 2 - k;
 }
 
-#define NAME halve_bytes
+/* Two neighbouring pixels, of which the even one is the lower half. */
+typedef uint16_t Pair __attribute__((may_alias, aligned(1)));
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pairs of pixels are read as numbers");
+
+ALWAYS_INLINE void weigh_bytes(const uint8_t *const rows[FILTER], Py_ssize_t half, uint16_t *sums,
+                               uint16_t *restrict even, uint16_t *restrict odd) {
+    const Pair *a = (const Pair *)rows[0], *b = (const Pair *)rows[1], *c = (const Pair *)rows[2];
+    const Pair *d = (const Pair *)rows[3], *e = (const Pair *)rows[4];
+    (void)sums;
+#pragma GCC ivdep
+    for (Py_ssize_t x = 0; x < half; x++) {
+        uint16_t outer = (uint16_t)((a[x] & 255) + (e[x] & 255)), near = (uint16_t)((b[x] & 255) + (d[x] & 255));
+        even[x] = (uint16_t)(outer + 4 * near + 6 * (c[x] & 255));
+        outer = (uint16_t)((a[x] >> 8) + (e[x] >> 8)), near = (uint16_t)((b[x] >> 8) + (d[x] >> 8));
+        odd[x] = (uint16_t)(outer + 4 * near + 6 * (c[x] >> 8));
+    }
+}
+
+ALWAYS_INLINE void weigh_floats(const float *const rows[FILTER], Py_ssize_t half, float *restrict sums,
+                                float *restrict even, float *restrict odd) {
+    const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3], *e = rows[4];
+#pragma GCC ivdep
+    for (Py_ssize_t x = 0; x < 2 * half; x++) sums[x] = (a[x] + e[x]) + 4 * (b[x] + d[x]) + 6 * c[x];
+#pragma GCC ivdep
+    for (Py_ssize_t x = 0; x < half; x++) {
+        even[x] = sums[2 * x];
+        odd[x] = sums[2 * x + 1];
+    }
+}
+
+#define NAME row_of_bytes
 #define PIXEL uint8_t
 #define SUM uint16_t
-#include "halve_plane.h"
+#define WEIGH weigh_bytes
+#include "halve_row.h"
 
-/* What `halve_bytes` made are whole numbers of 1/256 below 256, whose sums float32 holds exactly. */
-#define NAME halve_floats
+/* What came out of bytes are whole numbers of 1/256 below 256, whose sums float32 holds exactly. */
+#define NAME row_of_floats
 #define PIXEL float
 #define SUM float
-#include "halve_plane.h"
+#define WEIGH weigh_floats
+#include "halve_row.h"
+
+/* down() of a plane (size, size) to out (size / 2, size / 2), and down() of that, row by row while it is in the cache,
+ * to `again` unless it is NULL; sums is scratch of 2 size + 4 floats. */
+FOR_PROCESSORS static void halve_plane(const uint8_t *plane, Py_ssize_t size, void *sums, float *out, float *again) {
+    Py_ssize_t half = size / 2;
+    for (Py_ssize_t y = 0; y < half; y++) {
+        row_of_bytes(plane, size, y, sums, out + y * half);
+        if (again != NULL && y >= 2 && y % 2 == 0) {
+            Py_ssize_t ready = y / 2 - 1;
+            row_of_floats(out, half, ready, sums, again + ready * (half / 2));
+        }
+    }
+    if (again != NULL) row_of_floats(out, half, half / 2 - 1, sums, again + (half / 2 - 1) * (half / 2));
+}
 
 /* Whether an array is of bytes; -1 if it is no array. */
 static int is_bytes(PyObject *array) {
@@ -38,25 +84,31 @@ static int is_bytes(PyObject *array) {
     return bytes;
 }
 
+/* Whether an array is (count, size, size) of whole planes. */
+static int is_stack(const Py_buffer *view, Py_ssize_t count, Py_ssize_t size) {
+    return view->shape[0] == count && view->shape[1] == size && view->shape[2] == size && step_of(view, 1) == size;
+}
+
 const char halve_doc[] =
-    "halve(planes, out)\n--\n\n"
-    "down() of planes (k, R, R), uint8 or what came out of such, to (k, R / 2, R / 2) float32; R even, 4 or more.";
+    "halve(planes, out, again)\n--\n\n"
+    "down() of planes (k, R, R) uint8 to out (k, R / 2, R / 2) float32, and of that to again (k, R / 4, R / 4) or None.\n\n"
+    "R a multiple of 4, 8 or more.";
 
 PyObject *halve(PyObject *module, PyObject *arguments) {
-    PyObject *planes, *out;
-    if (!PyArg_ParseTuple(arguments, "OO", &planes, &out)) return NULL;
-    int bytes = is_bytes(planes);
-    if (bytes < 0) return NULL;
-    Py_buffer views[2];
-    const Wanted wanted[] = {{planes, "planes", bytes ? 'B' : 'f', 3, 0}, {out, "out", 'f', 3, 1}};
-    if (open_arrays(wanted, 2, views) < 0) return NULL;
+    PyObject *planes, *out, *again;
+    if (!PyArg_ParseTuple(arguments, "OOO", &planes, &out, &again)) return NULL;
+    Py_buffer views[3];
+    const Wanted wanted[] = {{planes, "planes", 'B', 3, 0}, {out, "out", 'f', 3, 1}, {again, "again", 'f', 3, 1}};
+    int twice = again != Py_None, opened = twice ? 3 : 2;
+    if (open_arrays(wanted, opened, views) < 0) return NULL;
     Py_ssize_t count = views[0].shape[0], size = views[0].shape[1];
     PyObject *result = NULL;
-    if (size < 4 || size % 2 || views[0].shape[2] != size || step_of(&views[0], 1) != size) {
+    if (size < 8 || size % 4 || !is_stack(&views[0], count, size)) {
         wrong_shape("planes");
-    } else if (views[1].shape[0] != count || views[1].shape[1] != size / 2 || views[1].shape[2] != size / 2 ||
-               step_of(&views[1], 1) != size / 2) {
+    } else if (!is_stack(&views[1], count, size / 2)) {
         wrong_shape("out");
+    } else if (twice && !is_stack(&views[2], count, size / 4)) {
+        wrong_shape("again");
     } else {
         void *sums = PyMem_RawMalloc((size_t)(2 * size + 4) * sizeof(float));
         if (sums == NULL) {
@@ -64,20 +116,16 @@ PyObject *halve(PyObject *module, PyObject *arguments) {
         } else {
             Py_BEGIN_ALLOW_THREADS;
             for (Py_ssize_t k = 0; k < count; k++) {
-                float *to = (float *)views[1].buf + k * step_of(&views[1], 0);
-                Py_ssize_t from = k * step_of(&views[0], 0);
-                if (bytes) {
-                    halve_bytes((const uint8_t *)views[0].buf + from, size, sums, to);
-                } else {
-                    halve_floats((const float *)views[0].buf + from, size, sums, to);
-                }
+                halve_plane((const uint8_t *)views[0].buf + k * step_of(&views[0], 0), size, sums,
+                            (float *)views[1].buf + k * step_of(&views[1], 0),
+                            twice ? (float *)views[2].buf + k * step_of(&views[2], 0) : NULL);
             }
             Py_END_ALLOW_THREADS;
             PyMem_RawFree(sums);
             result = Py_NewRef(Py_None);
         }
     }
-    close_arrays(views, 2);
+    close_arrays(views, opened);
     return result;
 }
 
