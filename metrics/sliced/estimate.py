@@ -11,7 +11,7 @@ from metrics.sliced.config import DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.distance import Moments, Side
 from metrics.sliced.draws import REAL, ReferenceDraws, keyed_directions
 from metrics.sliced.plan import SwdPlan
-from metrics.sliced.projections import BLOCK_ROWS, BUFFER_BYTES, MOST_AT_ONCE, sliced_distances
+from metrics.sliced.projections import BLOCK_ROWS, Projections, sliced_distances
 from metrics.sliced.store import ROW_BYTES, DescriptorStore
 from metrics.sources.base import ImageSet
 
@@ -100,7 +100,8 @@ def _memory(plan: SwdPlan, jobs: int) -> int:
     config = plan.config
     rows = plan.n * config.patches
     held = sum(size for size in _sets(plan) if size <= MEMORY_BYTES)
-    projections = min(BUFFER_BYTES, 2 * 4 * rows * min(2 * MOST_AT_ONCE, config.all_directions))
+    buffers, at_once = Projections().shape(config.all_directions, rows)
+    projections = 2 * 4 * rows * buffers * at_once
     threads = jobs * (plan.res**2 * THREAD_BYTES_PER_PIXEL + 2 * BLOCK_ROWS * ROW_BYTES)
     moments = 2 * rows * ROW_BYTES if config.is_reference else 0
     return BASE_BYTES + held + threads + max(projections, moments)

@@ -1,8 +1,8 @@
 """Distances along many directions, of one comparison after the other, in bounded memory.
 
 Directions are taken as many at a time as the memory holds. Two kinds of work alternate in the threads: matrix products,
-which project descriptors on directions, and distances of the projections from before. They overlap, also from one
-comparison to the next: products are few long calls, so that distances, many short ones, do not wait for one another.
+which project descriptors on directions, and distances of the projections from before. From one small comparison to the
+next they overlap: products are few long calls, so that distances, many short ones, do not wait for one another.
 Projections lie in blocks of some descriptors, each written by one product.
 """
 
@@ -24,8 +24,8 @@ BLOCK_ROWS = 1 << 14
 """Descriptors per block, about: fixed, so that rounding does not depend on the number of threads."""
 BUFFER_BYTES = 2 << 30
 """Memory for projections; decides how many directions go at a time."""
-MOST_AT_ONCE = 128
-"""Directions at a time: more would hardly speed up the matrix product and only need memory."""
+MOST_AT_ONCE = 256
+"""Directions at a time: more would hardly spare readings of the descriptors, and need memory, new one above all."""
 ROWS_PER_TASK = 4
 FLOAT_BYTES = 4
 
@@ -46,15 +46,14 @@ class Projections:
     def shape(self, directions: int, rows: int) -> tuple[int, int]:
         """(buffers, directions at a time), by the size of a comparison alone.
 
-        Two buffers, one to be filled while the other is used, unless that makes the products small.
+        Two buffers, one to be filled while the other is used, for small comparisons, of which many follow one another;
+        for large ones that is worth less than memory in which nothing has been written yet costs.
         """
-        wanted = min(directions, MOST_AT_ONCE)
         fit = self._limit // (SIDES * FLOAT_BYTES * rows)
-        if fit >= 2 * wanted:
-            return 2, wanted
         # As many times as it takes, evenly: a few directions left over would cost a whole pass over the descriptors.
-        times = -(-directions // max(1, min(wanted, fit)))
-        return 1, -(-directions // times)
+        times = -(-directions // max(1, min(directions, MOST_AT_ONCE, fit)))
+        at_once = -(-directions // times)
+        return (2 if times == 1 and fit >= 2 * at_once else 1), at_once
 
     def buffer(self, number: int, at_once: int, rows: int, block: int) -> Float32:
         """Buffer 0 or 1: (blocks, at_once, 2, block) float32 for `rows` descriptors, the last block partly filled."""

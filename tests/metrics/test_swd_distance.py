@@ -165,10 +165,19 @@ def test_many_comparisons_are_as_each_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [(1 << 21, (1, 128)), (1 << 20, (2, 128)), ((1 << 21) + 1, (1, 103)), (1 << 30, (1, 1))]
+    ("directions", "rows", "expected"),
+    [
+        (512, 1 << 21, (1, 128)),
+        (512, 1 << 20, (1, 256)),
+        (512, (1 << 21) + 1, (1, 103)),
+        (512, 1 << 30, (1, 1)),
+        (128, 1 << 20, (2, 128)),
+        (128, 1 << 21, (1, 128)),
+        (300, 1 << 17, (1, 150)),
+    ],
 )
-def test_memory_decides_how_many_directions_go_at_a_time(rows: int, expected: tuple[int, int]) -> None:
-    assert Projections(2 << 30).shape(512, rows) == expected
+def test_memory_decides_how_many_directions_go_at_a_time(directions: int, rows: int, expected: tuple[int, int]) -> None:
+    assert Projections(2 << 30).shape(directions, rows) == expected
 
 
 def test_an_error_in_a_thread_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
