@@ -173,10 +173,17 @@ static Walked walk(const uint64_t *left, const uint64_t *right, int64_t bins, ui
     return walked;
 }
 
-/* Blocks (b, block) with room for `rows` values, or 0. */
-static int side_of(const Py_buffer *view, Py_ssize_t rows, float shift, Side *side) {
-    *side = (Side){view->buf, view->shape[1], step_of(view, 0), rows, shift};
-    return rows >= 1 && rows <= MOST_ROWS && side->block >= 1 && view->shape[0] * side->block >= rows;
+/* Both sides from blocks (b, block) with room for `rows` values: 1, or 0 with an exception set. */
+static int sides_of(const Py_buffer *views, Py_ssize_t rows, const float *shifts, Side *sides) {
+    for (int which = 0; which < 2; which++) {
+        const Py_buffer *view = &views[which];
+        sides[which] = (Side){view->buf, view->shape[1], step_of(view, 0), rows, shifts[which]};
+        if (rows < 1 || rows > MOST_ROWS || view->shape[1] < 1 || view->shape[0] * view->shape[1] < rows) {
+            wrong_shape(which ? "fake" : "real");
+            return 0;
+        }
+    }
+    return 1;
 }
 
 const char count_doc[] =
@@ -205,10 +212,8 @@ PyObject *count(PyObject *module, PyObject *arguments) {
     int64_t bins = views[2].shape[1];
     Side sides[2];
     PyObject *result = NULL;
-    if (!side_of(&views[0], rows, shifts[0], &sides[0])) {
-        wrong_shape("real");
-    } else if (!side_of(&views[1], rows, shifts[1], &sides[1])) {
-        wrong_shape("fake");
+    if (!sides_of(views, rows, shifts, sides)) {
+        /* The exception is set. */
     } else if (views[2].shape[0] != 2 || bins < WORD_BITS || bins > 1 << FRACTION_BITS || bins % WORD_BITS) {
         wrong_shape("sums");
     } else if (views[3].shape[0] != bins / WORD_BITS) {
@@ -268,10 +273,8 @@ PyObject *collect(PyObject *module, PyObject *arguments) {
     int64_t bins = views[2].shape[0] * WORD_BITS;
     Side sides[2];
     PyObject *result = NULL;
-    if (!side_of(&views[0], rows, shifts[0], &sides[0])) {
-        wrong_shape("real");
-    } else if (!side_of(&views[1], rows, shifts[1], &sides[1])) {
-        wrong_shape("fake");
+    if (!sides_of(views, rows, shifts, sides)) {
+        /* The exception is set. */
     } else if (bins < WORD_BITS || bins > 1 << FRACTION_BITS) {
         wrong_shape("open");
     } else if (found < 0 || found > views[3].shape[0] || views[3].shape[1] != 2 || !is_dense(&views[3])) {
