@@ -1,6 +1,6 @@
 """Whether the loops in C (`native/`) are there: they are built at installation where a compiler is found.
 
-With and without them descriptors are the same to the bit, and distances to about the eighth digit.
+With and without them descriptors are the same to the bit, and values to 1e-7 of their size.
 """
 
 import warnings

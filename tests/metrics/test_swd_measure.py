@@ -52,17 +52,24 @@ def test_same_seed_same_bits_for_any_jobs_and_memory(natural_images: Any, tmp_pa
 def test_loops_in_c_change_no_more_than_the_last_digits(natural_images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distance, "LEAST_BINNED", 1)
     reals, fakes = natural_images(80, 32, seed=0), natural_images(80, 32, seed=1)
+    from metrics.sliced import _native
     from metrics.sliced.native_distance import NativeDistance
 
-    calls, call = [], NativeDistance.__call__
+    calls, call, used = [], NativeDistance.__call__, set()
     monkeypatch.setattr(NativeDistance, "__call__", lambda *given: calls.append(1) or call(*given))
+    for name in ("halve", "cut", "project"):
+        function = getattr(_native, name)
+        monkeypatch.setattr(_native, name, lambda *given, name=name, f=function: used.add(name) or f(*given))
     results = [metrics.swd(reals, fakes, jobs=jobs) for jobs in (1, 3)]
     # Two levels: 512 directions for the value, 128 for the floor, 16 for either half of eight splits.
     assert len(calls) == 2 * 2 * (512 + 128 + 16 * 8 * 2)
+    assert used == {"halve", "cut", "project"}
+    used.clear()
     for module in (accumulator, blocks, measure):
         monkeypatch.setattr(module, "have_native", lambda: False)
     expected = metrics.swd(reals, fakes)
     assert len(calls) == 2 * 2 * (512 + 128 + 16 * 8 * 2)
+    assert not used
     assert [result.run.versions["loops"] for result in (*results, expected)] == ["C", "C", "NumPy"]
     assert results[0].levels == results[1].levels
     assert results[0].value == pytest.approx(expected.value, rel=1e-7)

@@ -29,7 +29,7 @@ def test_they_are_built_where_there_is_a_compiler() -> None:
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if not shutil.which(compiler) or not Path(sysconfig.get_path("include"), "Python.h").exists():
         pytest.skip("no C compiler, or no headers of Python")
-    assert have_native()
+    assert have_native(), "install the package again"
 
 
 @pytest.fixture
