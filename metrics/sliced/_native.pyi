@@ -14,8 +14,8 @@ def count(
     rows: int,
     real_shift: float,
     fake_shift: float,
-    sums: Array,
-    open: Array,  # noqa: A002
+    counts: Array,
+    signs: Array,
     turns: Array,
     /,
 ) -> tuple[int, int, int]: ...
@@ -25,10 +25,10 @@ def collect(
     rows: int,
     real_shift: float,
     fake_shift: float,
-    open: Array,  # noqa: A002
+    signs: Array,
     turns: Array,
     found: int,
     rest: Array,
     /,
-) -> tuple[int, int]: ...
+) -> tuple[int, int, int]: ...
 def project(directions: Array, descriptors: Array, out: Array, /) -> None: ...

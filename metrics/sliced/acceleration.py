@@ -6,7 +6,7 @@ With and without them descriptors are the same to the bit, and values to 1e-7 of
 import warnings
 from functools import cache
 
-VERSION = 2
+VERSION = 3
 """Of the functions in `native/`; a module that was built from other sources is not used."""
 
 

@@ -88,16 +88,17 @@ def test_a_projection_does_not_depend_on_others() -> None:
 @pytest.mark.parametrize("shift", [0.0, 3.25])
 def test_values_that_are_no_numbers_fall_into_the_outer_bins(shift: float) -> None:
     values = np.array([[np.nan, np.inf, -np.inf, 1e38, -1e38, 40.0, 40.5, 41.0, 3.0]], np.float32)
-    sums, is_open = np.empty((2, 64), np.uint64), np.empty(1, np.uint64)
+    counts, signs = np.empty((2, 64), np.int32), np.empty(4, np.int32)
     turns, rest = np.empty((65, 2), np.int32), floats(2, 40)
     given_values = values, values, values.size, shift, shift
-    _, count, found = _native.count(*given_values, sums, is_open, turns)
-    assert (sums[0] >> np.uint64(39)).sum() == values.size
-    assert _native.collect(*given_values, is_open, turns, found, rest) == (count, count)
+    _, count, found = _native.count(*given_values, counts, signs, turns)
+    assert counts[0].sum() == values.size
+    assert _native.collect(*given_values, signs, turns, found, rest) == (count, count, 0)
 
 
 COUNTED = (floats(2, 8), floats(2, 8), 16, 0.0, 0.0)
-SUMS, OPEN, TURNS = np.zeros((2, 64), np.uint64), np.zeros(1, np.uint64), np.zeros((65, 2), np.int32)
+COUNTS, SIGNS, TURNS = np.zeros((2, 64), np.int32), np.zeros(4, np.int32), np.zeros((65, 2), np.int32)
+POSITIVE = np.full(4, 0x55555555, np.int32)
 CORNERS = np.zeros((1, 4), np.int64)
 
 
@@ -122,16 +123,16 @@ def refused() -> list[tuple[str, tuple[object, ...], type[Exception], str]]:
         ("cut", (planes, CORNERS, floats(1, 3, 15, 15), False, patches), ValueError, "coarse"),
         ("cut", (planes, CORNERS, coarse, False, floats(1, 146, 4)), ValueError, "out"),
         ("cut", (planes[:, :2], CORNERS, coarse, False, patches), ValueError, "planes"),
-        ("count", (*COUNTED[:2], 17, 0.0, 0.0, SUMS, OPEN, TURNS), ValueError, "real"),
-        ("count", (*COUNTED[:2], 0, 0.0, 0.0, SUMS, OPEN, TURNS), ValueError, "real"),
-        ("count", (floats(2, 8), floats(1, 8), *COUNTED[2:], SUMS, OPEN, TURNS), ValueError, "fake"),
-        ("count", (*COUNTED, SUMS[:1], OPEN, TURNS), ValueError, "sums"),
-        ("count", (*COUNTED, SUMS, np.zeros(2, np.uint64), TURNS), ValueError, "open"),
-        ("count", (*COUNTED, SUMS, OPEN, TURNS[1:]), ValueError, "turns"),
-        ("collect", (*COUNTED, OPEN, TURNS, 66, floats(2, 64)), ValueError, "turns"),
-        ("collect", (*COUNTED, OPEN, TURNS, 0, floats(1, 64)), ValueError, "rest"),
-        ("collect", (*COUNTED, ~OPEN, TURNS, 0, floats(2, 15)), ValueError, "no room"),
-        ("collect", (*COUNTED, OPEN, TURNS + np.int32(9), 65, floats(2, 15)), ValueError, "no room"),
+        ("count", (*COUNTED[:2], 17, 0.0, 0.0, COUNTS, SIGNS, TURNS), ValueError, "real"),
+        ("count", (*COUNTED[:2], 0, 0.0, 0.0, COUNTS, SIGNS, TURNS), ValueError, "real"),
+        ("count", (floats(2, 8), floats(1, 8), *COUNTED[2:], COUNTS, SIGNS, TURNS), ValueError, "fake"),
+        ("count", (*COUNTED, COUNTS[:1], SIGNS, TURNS), ValueError, "counts"),
+        ("count", (*COUNTED, COUNTS, np.zeros(2, np.int32), TURNS), ValueError, "signs"),
+        ("count", (*COUNTED, COUNTS, SIGNS, TURNS[1:]), ValueError, "turns"),
+        ("collect", (*COUNTED, SIGNS, TURNS, 66, floats(2, 64)), ValueError, "turns"),
+        ("collect", (*COUNTED, SIGNS, TURNS, 0, floats(1, 64)), ValueError, "rest"),
+        ("collect", (*COUNTED, SIGNS, TURNS, 0, floats(2, 15)), ValueError, "no room"),
+        ("collect", (*COUNTED, POSITIVE, TURNS + np.int32(9), 65, floats(2, 15)), ValueError, "no room"),
         ("project", (floats(4, 147), floats(2, 146, 8), floats(4, 2, 8)), ValueError, "descriptors"),
         ("project", (floats(4, 147), floats(2, 147, 8), floats(4, 2, 7)), ValueError, "out"),
         ("project", (floats(4, 147), floats(2, 147, 16)[..., :8], floats(4, 2, 8)), ValueError, "descriptors"),

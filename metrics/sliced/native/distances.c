@@ -1,8 +1,8 @@
 /* W1 of two samples by counting in bins: see metrics/sliced/wasserstein.py for the method.
  *
- * A value is taken as a whole number of 2^-15 bins, so that all sums are exact: one 64-bit number per bin holds how many
- * values fell into it and, below that, the sum of their distances to the bin's edge. Values are added to a shift and
- * multiplied then, which no processor contracts.
+ * A value is taken as a whole number of 2^-15 bins, so that all sums are exact. Values are counted first; then D has a
+ * sign in most bins, and their distances to the bin's edge are summed with it. Values are added to a shift and multiplied
+ * then, which no processor contracts.
  */
 #include "native.h"
 
@@ -11,13 +11,12 @@
 #include <immintrin.h>
 #endif
 
-enum { EIGHT = 8, PIECE = 2048, FRACTION_BITS = 15, COUNT_SHIFT = 39, WORD_BITS = 64 };
+enum { EIGHT = 8, PIECE = 2048, FRACTION_BITS = 15, CODES = 16, RUN = 64 };
 #define UNITS ((float)(1 << FRACTION_BITS))
-#define FRACTION_MASK ((1u << FRACTION_BITS) - 1)
-#define ONE ((uint64_t)1 << COUNT_SHIFT)
-#define SUM_MASK (ONE - 1)
-/* A sum of 2^24 fractions stays below COUNT_SHIFT bits. */
+#define FRACTION_MASK ((1 << FRACTION_BITS) - 1)
+/* Counts are exact in far larger numbers; NumPy's are not. */
 #define MOST_ROWS ((Py_ssize_t)1 << 24)
+#define MOST_BINS ((int64_t)1 << 15)
 
 /* One side: rows values in blocks of `block`, `step` values apart, to each of which `shift` is added. */
 typedef struct {
@@ -26,48 +25,70 @@ typedef struct {
     float shift;
 } Side;
 
-/* Values plus `shift` in units of 2^-15 bins, clipped to the bins, at most 2^15. */
-ALWAYS_INLINE void split(const float *values, int count, float shift, int64_t bins, uint32_t *restrict out) {
+/* A value plus `shift` in units of 2^-15 bins, clipped to the bins, at most 2^15. */
+ALWAYS_INLINE int32_t in_units(float value, float shift, int64_t bins) {
     const float last = (float)((bins << FRACTION_BITS) - 64);
-    for (int i = 0; i < count; i++) {
-        float units = (values[i] + shift) * UNITS;
-        units = units > 0 ? units : 0;
-        out[i] = (uint32_t)(int32_t)(units < last ? units : last);
-    }
+    float units = (value + shift) * UNITS;
+    units = units > 0 ? units : 0;
+    return (int32_t)(units < last ? units : last);
 }
 
-/* Count the values: sums (bins,) = count << 39 | sum of fractions. */
-FOR_PROCESSORS static void count_values(const Side *side, uint64_t *restrict sums, int64_t bins) {
-    uint32_t piece[PIECE];
-    for (int64_t k = 0; k < bins; k++) sums[k] = 0;
+/* How many values fall into each bin. */
+FOR_PROCESSORS static void count_values(const Side *side, int32_t *restrict counts, int64_t bins) {
+    uint16_t piece[PIECE];
+    for (int64_t k = 0; k < bins; k++) counts[k] = 0;
     for (Py_ssize_t start = 0; start < side->rows; start += side->block) {
         const float *row = side->values + start / side->block * side->step;
         Py_ssize_t stop = side->rows - start < side->block ? side->rows - start : side->block;
         for (Py_ssize_t first = 0; first < stop; first += PIECE) {
-            int count = stop - first < PIECE ? (int)(stop - first) : PIECE;
-            split(row + first, count, side->shift, bins, piece);
-            for (int i = 0; i < count; i++) sums[piece[i] >> FRACTION_BITS] += ONE + (piece[i] & FRACTION_MASK);
+            int count = stop - first < PIECE ? (int)(stop - first) : PIECE, i = 0;
+            for (int k = 0; k < count; k++) {
+                piece[k] = (uint16_t)(in_units(row[first + k], side->shift, bins) >> FRACTION_BITS);
+            }
+            /* Four bins are read at once: the counting is bound by reading and writing. */
+            for (; i + 4 <= count; i += 4) {
+                uint64_t four;
+                memcpy(&four, piece + i, sizeof four);
+                counts[four & 0xffff]++;
+                counts[four >> 16 & 0xffff]++;
+                counts[four >> 32 & 0xffff]++;
+                counts[four >> 48]++;
+            }
+            for (; i < count; i++) counts[piece[i]]++;
         }
     }
 }
 
-/* Those of a piece's values, with the shift, that lie in open bins: how many. Without branches, which could not be
- * predicted. */
-typedef int Pick(const float *values, int count, float shift, const uint64_t *open, int64_t bins, float *out);
+/* The sign of D in a bin, 1, -1 or 0 where it may change, from the codes of 16 bins a number. */
+ALWAYS_INLINE int32_t sign_of(const int32_t *signs, int32_t bin) {
+    return (int32_t)((uint32_t)signs[bin / CODES] << (30 - 2 * (bin % CODES))) >> 30;
+}
 
-FOR_PROCESSORS static int pick_piece(const float *values, int count, float shift, const uint64_t *open, int64_t bins,
-                                     float *restrict out) {
-    uint32_t piece[PIECE];
+/* What is found in a side's values: how many lie in bins without a sign, and the sum of the others' distances to their
+ * bins' edges, times their signs. */
+typedef struct {
+    Py_ssize_t chosen;
+    int64_t sum;
+} Picked;
+
+/* Write those of a piece's values, with the shift, that lie in bins without a sign. Without branches, which could not be
+ * predicted. */
+typedef Picked Pick(const float *values, int count, float shift, const int32_t *signs, int64_t bins, float *out);
+
+FOR_PROCESSORS static Picked pick_piece(const float *values, int count, float shift, const int32_t *signs, int64_t bins,
+                                        float *restrict out) {
+    int32_t piece[PIECE];
     uint16_t places[PIECE + 1];
-    int chosen = 0;
-    split(values, count, shift, bins, piece);
+    Picked picked = {0, 0};
+    for (int i = 0; i < count; i++) piece[i] = in_units(values[i], shift, bins);
     for (int i = 0; i < count; i++) {
-        uint32_t k = piece[i] >> FRACTION_BITS;
-        places[chosen] = (uint16_t)i;
-        chosen += (int)(open[k / WORD_BITS] >> (k % WORD_BITS) & 1);
+        int32_t sign = sign_of(signs, piece[i] >> FRACTION_BITS);
+        picked.sum += sign * (piece[i] & FRACTION_MASK);
+        places[picked.chosen] = (uint16_t)i;
+        picked.chosen += sign == 0;
     }
-    for (int i = 0; i < chosen; i++) out[i] = values[places[i]] + shift;
-    return chosen;
+    for (Py_ssize_t i = 0; i < picked.chosen; i++) out[i] = values[places[i]] + shift;
+    return picked;
 }
 
 #if defined(__x86_64__)
@@ -83,25 +104,35 @@ static void fill_chosen_places(void) {
 }
 
 /* Eight values at a time, `out` may be written eight values beyond what is chosen. */
-__attribute__((target("avx2"))) static int pick_piece_by_eights(const float *values, int count, float shift,
-                                                                const uint64_t *open, int64_t bins, float *out) {
+__attribute__((target("avx2"))) static Picked pick_piece_by_eights(const float *values, int count, float shift,
+                                                                   const int32_t *signs, int64_t bins, float *out) {
     const __m256 shifts = _mm256_set1_ps(shift), units = _mm256_set1_ps(UNITS);
     const __m256 last = _mm256_set1_ps((float)((bins << FRACTION_BITS) - 64));
-    const __m256i low = _mm256_set1_epi32(31);
+    const __m256i in_word = _mm256_set1_epi32(CODES - 1), fraction = _mm256_set1_epi32(FRACTION_MASK);
+    /* 2048 values in eight sums, each below 2^15. */
+    __m256i sums = _mm256_setzero_si256();
     int chosen = 0, eights = count / EIGHT * EIGHT;
     for (int i = 0; i < eights; i += EIGHT) {
         __m256 moved = _mm256_add_ps(_mm256_loadu_ps(values + i), shifts);
         __m256 clipped = _mm256_min_ps(_mm256_max_ps(_mm256_mul_ps(moved, units), _mm256_setzero_ps()), last);
-        __m256i bin = _mm256_srli_epi32(_mm256_cvttps_epi32(clipped), FRACTION_BITS);
-        __m256i word = _mm256_i32gather_epi32((const int *)open, _mm256_srli_epi32(bin, 5), 4);
-        /* The bit of the bin becomes the sign. */
-        __m256i bit = _mm256_sllv_epi32(word, _mm256_andnot_si256(bin, low));
-        int choice = _mm256_movemask_ps(_mm256_castsi256_ps(bit));
+        __m256i whole = _mm256_cvttps_epi32(clipped), bin = _mm256_srli_epi32(whole, FRACTION_BITS);
+        __m256i word = _mm256_i32gather_epi32((const int *)signs, _mm256_srli_epi32(bin, 4), 4);
+        /* The code of the bin becomes the highest bits. */
+        __m256i left = _mm256_slli_epi32(_mm256_andnot_si256(bin, in_word), 1);
+        __m256i sign = _mm256_srai_epi32(_mm256_sllv_epi32(word, left), 30);
+        sums = _mm256_add_epi32(sums, _mm256_sign_epi32(_mm256_and_si256(whole, fraction), sign));
+        __m256i without = _mm256_cmpeq_epi32(sign, _mm256_setzero_si256());
+        int choice = _mm256_movemask_ps(_mm256_castsi256_ps(without));
         __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)chosen_places[choice]));
         _mm256_storeu_ps(out + chosen, _mm256_permutevar8x32_ps(moved, places));
         chosen += __builtin_popcount((unsigned)choice);
     }
-    return chosen + pick_piece(values + eights, count - eights, shift, open, bins, out + chosen);
+    Picked picked = pick_piece(values + eights, count - eights, shift, signs, bins, out + chosen);
+    int32_t parts[EIGHT];
+    _mm256_storeu_si256((__m256i *)parts, sums);
+    for (int i = 0; i < EIGHT; i++) picked.sum += parts[i];
+    picked.chosen += chosen;
+    return picked;
 }
 #endif
 
@@ -114,61 +145,84 @@ void choose_pick(void) {
 #endif
 }
 
-/* Write the values that lie in open bins: how many, or -1 if there is no room for them. */
-static Py_ssize_t pick(const Side *side, const uint64_t *open, int64_t bins, float *out, Py_ssize_t room) {
-    float picked[PIECE + EIGHT];
-    Py_ssize_t found = 0;
+/* Write the values that lie in bins without a sign; `chosen` is -1 if there is no room for them. */
+static Picked pick(const Side *side, const int32_t *signs, int64_t bins, float *out, Py_ssize_t room) {
+    float values[PIECE + EIGHT];
+    Picked all = {0, 0};
     for (Py_ssize_t start = 0; start < side->rows; start += side->block) {
         const float *row = side->values + start / side->block * side->step;
         Py_ssize_t stop = side->rows - start < side->block ? side->rows - start : side->block;
         for (Py_ssize_t first = 0; first < stop; first += PIECE) {
             int count = stop - first < PIECE ? (int)(stop - first) : PIECE;
-            int chosen = fastest_pick(row + first, count, side->shift, open, bins, picked);
-            if (chosen > room - found) return -1;
-            memcpy(out + found, picked, (size_t)chosen * sizeof(float));
-            found += chosen;
+            Picked some = fastest_pick(row + first, count, side->shift, signs, bins, values);
+            if (some.chosen > room - all.chosen) return (Picked){-1, 0};
+            memcpy(out + all.chosen, values, (size_t)some.chosen * sizeof(float));
+            all.chosen += some.chosen;
+            all.sum += some.sum;
         }
     }
-    return found;
+    return all;
 }
 
 typedef struct {
     int64_t total, values, turns;
 } Walked;
 
-/* Follow D from bin to bin: find the open ones, where it may change its sign, and integrate over the others.
+/* What is kept of some bins: the signs of D in them, and D at their edges, the right edge of the last one included. */
+typedef struct {
+    int32_t signs[RUN], edges[RUN + 1];
+} Run;
+
+/* Write where runs of bins without a sign end or begin among those of a run, of which `before` is the sign before. */
+static void note_turns(const Run *run, int64_t first, int32_t before, Walked *walked, int32_t *restrict turns) {
+    for (int i = 0; i < RUN; i++) {
+        int32_t sign = run->signs[i], missing = sign == 0 ? run->edges[i] : -run->edges[i];
+        if ((sign == 0) != (before == 0)) {
+            turns[2 * walked->turns] = (int32_t)(first + i);
+            turns[2 * walked->turns + 1] = missing;
+            walked->turns++;
+            walked->values += missing > 0 ? missing : 0;
+        }
+        before = sign;
+    }
+}
+
+/* Follow D from bin to bin: find its signs, and integrate over the bins that have one as if all values lay on their left
+ * edges.
  *
- * open    (bins / 64,), filled: a bit for every bin
- * turns   (bins + 1, 2), filled: edges where runs of open bins end or begin, and how many values the left side lacks
- *         there, negative: the right side
+ * signs   (bins / 16,), filled: two bits for every bin
+ * turns   (bins + 1, 2), filled: edges where runs of bins without a sign end or begin, and how many values the left side
+ *         lacks there, negative: the right side
  */
-static Walked walk(const uint64_t *left, const uint64_t *right, int64_t bins, uint64_t *restrict open,
-                   int32_t *restrict turns) {
+FOR_PROCESSORS static Walked walk(const int32_t *left, const int32_t *right, int64_t bins, int32_t *restrict signs,
+                                  int32_t *restrict turns) {
     Walked walked = {0, 0, 0};
-    int64_t difference = 0;
-    int before = 1;
-    for (int64_t k = 0; k < bins / WORD_BITS; k++) open[k] = 0;
-    for (int64_t k = 0; k < bins; k++) {
-        int64_t ones = (int64_t)(left[k] >> COUNT_SHIFT), others = (int64_t)(right[k] >> COUNT_SHIFT);
-        int64_t following = difference + ones - others;
-        int positive = difference >= others, negative = difference <= -ones;
-        int is_open = positive == negative || k == 0 || k == bins - 1;
-        if (is_open != before) {
-            int64_t missing = is_open ? difference : -difference;
-            turns[2 * walked.turns] = (int32_t)k;
-            turns[2 * walked.turns + 1] = (int32_t)missing;
-            walked.turns++;
-            walked.values += missing > 0 ? missing : 0;
+    Run run;
+    int32_t difference = 0, before = 0;
+    for (int64_t first = 0; first < bins; first += RUN) {
+        const int32_t *ones = left + first, *others = right + first;
+        /* D is at most 2^24, 64 of them are below 2^31. */
+        int32_t total = 0, values = 0, turned;
+        run.edges[0] = difference;
+        for (int i = 0; i < RUN; i++) run.edges[i + 1] = difference += ones[i] - others[i];
+        for (int i = 0; i < RUN; i++) run.signs[i] = (run.edges[i] >= others[i]) - (run.edges[i] <= -ones[i]);
+        if (first == 0) run.signs[0] = 0;
+        if (first == bins - RUN) run.signs[RUN - 1] = 0;
+        for (int i = 0; i < RUN; i++) {
+            total += run.signs[i] * run.edges[i + 1];
+            values += run.signs[i] == 0 ? ones[i] : 0;
         }
-        if (is_open) {
-            walked.values += ones;
-            open[k / WORD_BITS] |= (uint64_t)1 << (k % WORD_BITS);
-        } else {
-            int64_t part = following * (1 << FRACTION_BITS) - (int64_t)(left[k] & SUM_MASK) + (int64_t)(right[k] & SUM_MASK);
-            walked.total += positive ? part : -part;
+        for (int word = 0; word < RUN / CODES; word++) {
+            uint32_t codes = 0;
+            for (int i = 0; i < CODES; i++) codes |= ((uint32_t)run.signs[word * CODES + i] & 3) << (2 * i);
+            signs[first / CODES + word] = (int32_t)codes;
         }
-        difference = following;
-        before = is_open;
+        turned = (run.signs[0] == 0) != (before == 0);
+        for (int i = 1; i < RUN; i++) turned |= (run.signs[i] == 0) != (run.signs[i - 1] == 0);
+        if (turned) note_turns(&run, first, before, &walked, turns);
+        walked.total += total;
+        walked.values += values;
+        before = run.signs[RUN - 1];
     }
     return walked;
 }
@@ -187,26 +241,27 @@ static int sides_of(const Py_buffer *views, Py_ssize_t rows, const float *shifts
 }
 
 const char count_doc[] =
-    "count(real, fake, rows, real_shift, fake_shift, sums, open, turns)\n--\n\n"
+    "count(real, fake, rows, real_shift, fake_shift, counts, signs, turns)\n--\n\n"
     "Count the first `rows` values, at most 2^24, of either side's blocks (b, block) float32, each plus its shift.\n\n"
-    "sums   (2, bins) uint64, filled: count << 39 | sum of fractions; at most 2^15 bins\n"
-    "open   (bins / 64,) uint64, filled: a bit for every bin in which D may change its sign\n"
-    "turns  (bins + 1, 2) int32, filled: edges where runs of such bins end or begin, and how many values the real\n"
-    "       side lacks there, negative: the fake side. They have their partners beyond that edge\n\n"
-    "Returns (integral of |D| over the other bins in 2^-15; values of either side in open bins, with partners; turns).";
+    "counts  (2, bins) int32, filled; at most 2^15 bins, a multiple of 64\n"
+    "signs   (bins / 16,) int32, filled: two bits for every bin, the sign of D, or 0 where it may change\n"
+    "turns   (bins + 1, 2) int32, filled: edges where runs of bins without a sign end or begin, and how many values the\n"
+    "        real side lacks there, negative: the fake side. They have their partners beyond that edge\n\n"
+    "Returns (integral of |D| over the bins with a sign, all values moved to their left edges; values of either side in\n"
+    "the other bins, with partners; turns).";
 
 PyObject *count(PyObject *module, PyObject *arguments) {
-    PyObject *real, *fake, *sums, *open, *turns;
+    PyObject *real, *fake, *counts, *signs, *turns;
     Py_ssize_t rows;
     float shifts[2];
-    if (!PyArg_ParseTuple(arguments, "OOnffOOO", &real, &fake, &rows, &shifts[0], &shifts[1], &sums, &open, &turns)) {
+    if (!PyArg_ParseTuple(arguments, "OOnffOOO", &real, &fake, &rows, &shifts[0], &shifts[1], &counts, &signs, &turns)) {
         return NULL;
     }
     Py_buffer views[5];
     const Wanted wanted[] = {{real, "real", 'f', 2, 0},
                              {fake, "fake", 'f', 2, 0},
-                             {sums, "sums", 'Q', 2, 1},
-                             {open, "open", 'Q', 1, 1},
+                             {counts, "counts", 'i', 2, 1},
+                             {signs, "signs", 'i', 1, 1},
                              {turns, "turns", 'i', 2, 1}};
     if (open_arrays(wanted, 5, views) < 0) return NULL;
     int64_t bins = views[2].shape[1];
@@ -214,14 +269,14 @@ PyObject *count(PyObject *module, PyObject *arguments) {
     PyObject *result = NULL;
     if (!sides_of(views, rows, shifts, sides)) {
         /* The exception is set. */
-    } else if (views[2].shape[0] != 2 || bins < WORD_BITS || bins > 1 << FRACTION_BITS || bins % WORD_BITS) {
-        wrong_shape("sums");
-    } else if (views[3].shape[0] != bins / WORD_BITS) {
-        wrong_shape("open");
+    } else if (views[2].shape[0] != 2 || bins < RUN || bins > MOST_BINS || bins % RUN) {
+        wrong_shape("counts");
+    } else if (views[3].shape[0] != bins / CODES) {
+        wrong_shape("signs");
     } else if (views[4].shape[0] != bins + 1 || views[4].shape[1] != 2 || !is_dense(&views[4])) {
         wrong_shape("turns");
     } else {
-        uint64_t *left = views[2].buf, *right = left + step_of(&views[2], 0);
+        int32_t *left = views[2].buf, *right = left + step_of(&views[2], 0);
         Walked walked;
         Py_BEGIN_ALLOW_THREADS;
         count_values(&sides[0], left, bins);
@@ -250,33 +305,34 @@ static int fill_partners(const int32_t *turns, Py_ssize_t found, float *const re
 }
 
 const char collect_doc[] =
-    "collect(real, fake, rows, real_shift, fake_shift, open, turns, found, rest)\n--\n\n"
-    "After `count`: write either side's values in open bins, with their partners, to rest (2, m) float32.\n\n"
+    "collect(real, fake, rows, real_shift, fake_shift, signs, turns, found, rest)\n--\n\n"
+    "After `count`: write either side's values in bins without a sign, with their partners, to rest (2, m) float32.\n\n"
     "found  turns that are in use\n\n"
-    "Returns how many there are on either side; raises ValueError if they do not fit.";
+    "Returns (how many there are on either side; what the distances of the other values to their left edges add to the\n"
+    "integral, in 2^-15); raises ValueError if the values do not fit.";
 
 PyObject *collect(PyObject *module, PyObject *arguments) {
-    PyObject *real, *fake, *open, *turns, *rest;
+    PyObject *real, *fake, *signs, *turns, *rest;
     Py_ssize_t rows, found;
     float shifts[2];
-    if (!PyArg_ParseTuple(arguments, "OOnffOOnO", &real, &fake, &rows, &shifts[0], &shifts[1], &open, &turns, &found,
+    if (!PyArg_ParseTuple(arguments, "OOnffOOnO", &real, &fake, &rows, &shifts[0], &shifts[1], &signs, &turns, &found,
                           &rest)) {
         return NULL;
     }
     Py_buffer views[5];
     const Wanted wanted[] = {{real, "real", 'f', 2, 0},
                              {fake, "fake", 'f', 2, 0},
-                             {open, "open", 'Q', 1, 0},
+                             {signs, "signs", 'i', 1, 0},
                              {turns, "turns", 'i', 2, 0},
                              {rest, "rest", 'f', 2, 1}};
     if (open_arrays(wanted, 5, views) < 0) return NULL;
-    int64_t bins = views[2].shape[0] * WORD_BITS;
+    int64_t bins = views[2].shape[0] * CODES;
     Side sides[2];
     PyObject *result = NULL;
     if (!sides_of(views, rows, shifts, sides)) {
         /* The exception is set. */
-    } else if (bins < WORD_BITS || bins > 1 << FRACTION_BITS) {
-        wrong_shape("open");
+    } else if (bins < CODES || bins > MOST_BINS) {
+        wrong_shape("signs");
     } else if (found < 0 || found > views[3].shape[0] || views[3].shape[1] != 2 || !is_dense(&views[3])) {
         wrong_shape("turns");
     } else if (views[4].shape[0] != 2) {
@@ -284,17 +340,19 @@ PyObject *collect(PyObject *module, PyObject *arguments) {
     } else {
         float *const out[2] = {views[4].buf, (float *)views[4].buf + step_of(&views[4], 0)};
         Py_ssize_t room = views[4].shape[1], filled[2];
+        int64_t sums[2] = {0, 0};
         int fits;
         Py_BEGIN_ALLOW_THREADS;
         fits = fill_partners(views[3].buf, found, out, room, filled);
         for (int which = 0; which < 2 && fits; which++) {
-            Py_ssize_t more = pick(&sides[which], views[2].buf, bins, out[which] + filled[which], room - filled[which]);
-            fits = more >= 0;
-            filled[which] += more;
+            Picked more = pick(&sides[which], views[2].buf, bins, out[which] + filled[which], room - filled[which]);
+            fits = more.chosen >= 0;
+            filled[which] += more.chosen;
+            sums[which] = more.sum;
         }
         Py_END_ALLOW_THREADS;
         if (fits) {
-            result = Py_BuildValue("nn", filled[0], filled[1]);
+            result = Py_BuildValue("nnL", filled[0], filled[1], (long long)(sums[1] - sums[0]));
         } else {
             PyErr_SetString(PyExc_ValueError, "rest: no room for all values");
         }

@@ -7,9 +7,14 @@
 #include <stdint.h>
 
 /* A function is compiled for several processors and chosen when the module is loaded, where compiler and system can.
+ * By what a processor can do: names of processors would be true of those models only.
  * Only instructions are chosen: nothing here depends on whether products and sums are contracted (see each file). */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define FOR_PROCESSORS __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#if __GNUC__ >= 12
+#define FOR_PROCESSORS __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define FOR_PROCESSORS __attribute__((target_clones("default", "avx2", "avx512f")))
+#endif
 #else
 #define FOR_PROCESSORS
 #endif
