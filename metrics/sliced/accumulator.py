@@ -44,7 +44,7 @@ class SwdAccumulator:
     role          'real' or 'fake': the two sets have independent patch positions
     reference     the draws of the comparison, for the reference protocol only
     jobs          threads
-    native        whether to use the loops in C where they were built: the same bits
+    native        whether to use the loops in C where they were built: the same descriptors, to the bit
     spill         folder for descriptors that do not fit `memory` bytes; None: METRICS_SPILL or the system's
     """
 
@@ -189,7 +189,7 @@ class SwdAccumulator:
             blocks.append(scratch.block(size, count) if kept is None else kept)
         scratch.extractor.extract(images, corners, blocks)
         for size, block in zip(statistics.sizes, blocks, strict=True):
-            statistics.sums[size][slots] = channel_sums(block, scratch.doubles[:count])
+            statistics.sums[size][slots] = scratch.channel_sums(block)
             if in_order:
                 statistics.stores[size].write(first, block)
             else:
@@ -251,14 +251,23 @@ class _Scratch:
 
     def __init__(self, res: int, config: SwdConfig, *, native: bool) -> None:
         self.extractor = patch_extractor(res, config, native=native)
-        self.doubles = np.empty((self.extractor.images, DESCRIPTOR_VALUES, config.patches))
+        self._shape = self.extractor.images, DESCRIPTOR_VALUES, config.patches
+        self._native, self._doubles = native, np.empty(0 if native else self._shape)
         self._blocks: dict[int, Float32] = {}
 
     def block(self, size: int, images: int) -> Float32:
         """Room for descriptors of a level that are on their way to a file: (images, 147, P)."""
         if size not in self._blocks:
-            self._blocks[size] = np.empty(self.doubles.shape, np.float32)
+            self._blocks[size] = np.empty(self._shape, np.float32)
         return self._blocks[size][:images]
+
+    def channel_sums(self, patches: Float32) -> NDArray[np.float64]:
+        """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64."""
+        if self._native:
+            from metrics.sliced import native_patches
+
+            return native_patches.channel_sums(patches)
+        return channel_sums(patches, self._doubles[: len(patches)])
 
 
 def patch_extractor(res: int, config: SwdConfig, *, native: bool) -> PatchExtractor:

@@ -53,17 +53,18 @@ def keyed_corners(
 
     32 random bits are scaled to the r - 6 positions, which is uniform to 2e-7 at r = 1024.
     """
-    stream, count = np.random.Philox(), len(sizes) * 2 * config.patches
+    stream, count = np.random.Philox(key=0), len(sizes) * 2 * config.patches
     drawn = np.empty((len(images), count // 2), np.uint64)
     for row, image in zip(drawn, images, strict=True):
         # Setting the state of one stream is a quarter of the work of making another.
         stream.state = _philox_state(config.seed, role, int(image))
         row[:] = stream.random_raw(count // 2)
     # x and y from the coarsest level on, low half of a number first: (k, levels, 2, P)
-    bits = np.stack([drawn & 0xFFFFFFFF, drawn >> 32], axis=-1).astype(np.int64)
-    bits = bits.reshape(len(images), len(sizes), 2, config.patches)
-    side = np.array(sizes)[::-1, None]
-    x, y = (bits[:, :, axis] * (side - (PATCH - 1)) >> 32 for axis in (0, 1))
+    bits = drawn.astype("<u8", copy=False).view("<u4").reshape(len(images), len(sizes), 2, config.patches)
+    side = np.array(sizes, np.int64)[::-1, None]
+    places = np.multiply(bits, (side - (PATCH - 1))[..., None], dtype=np.int64)
+    places >>= 32
+    x, y = places[:, :, 0], places[:, :, 1]
     return list((y * side + x).swapaxes(0, 1)[::-1])
 
 

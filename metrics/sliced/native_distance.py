@@ -1,7 +1,7 @@
 """W1 of two samples by counting in bins, as in `wasserstein`, by loops in C and without copies of the values.
 
-A value is taken as a whole number of 2^-15 bins, so that all sums are exact. Values in bins without a sign are sorted as
-they are, in float32.
+A value is taken as a whole number of 2^-15 bins, so that all sums are exact. Values in bins without a sign are sorted
+as they are, in float32.
 """
 
 import numpy as np

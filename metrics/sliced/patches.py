@@ -105,14 +105,18 @@ class PatchExtractor:
         out      per level (k, 147, P), filled
         """
         count = len(images)
-        for number, image in enumerate(images):
-            self._finest(number, image, corners[0][number], out[0][number])
+        self._finest(images, corners[0], out[0])
         for finer, coarser in pairwise(self._low):
             self._halve(finer, coarser, count)
         for level, tall in enumerate(self._low, start=1):
             self._lower(level, tall, corners[level], out[level])
 
-    def _finest(self, number: int, image: NDArray[np.uint8], corners: Int64, out: Float32) -> None:
+    def _finest(self, images: NDArray[np.uint8], corners: Int64, out: Float32) -> None:
+        """Patches of the finest level, and the next level, image by image."""
+        for number, image in enumerate(images):
+            self._finest_of(number, image, corners[number], out[number])
+
+    def _finest_of(self, number: int, image: NDArray[np.uint8], corners: Int64, out: Float32) -> None:
         """Patches of the finest level of one image, and that image's part of the next level."""
         for pixels, plane, below in zip(image, self._fine_planes, self._below[number], strict=True):
             np.copyto(plane, pixels)

@@ -24,8 +24,10 @@ BLOCK_ROWS = 1 << 14
 """Descriptors per block, about: fixed, so that rounding does not depend on the number of threads."""
 BUFFER_BYTES = 2 << 30
 """Memory for projections; decides how many directions go at a time."""
-MOST_AT_ONCE = 256
-"""Directions at a time: more would hardly spare readings of the descriptors, and need memory, new one above all."""
+MOST_AT_ONCE = 264
+"""Directions at a time: more would spare few readings of the descriptors, and need memory, new one above all."""
+TILE_ROWS = 12
+"""Directions that are projected together in C, or twice as many as: others are filled up with zeros."""
 ROWS_PER_TASK = 4
 FLOAT_BYTES = 4
 
@@ -51,8 +53,9 @@ class Projections:
         """
         fit = self._limit // (SIDES * FLOAT_BYTES * rows)
         # As many times as it takes, evenly: a few directions left over would cost a whole pass over the descriptors.
-        times = -(-directions // max(1, min(directions, MOST_AT_ONCE, fit)))
-        at_once = -(-directions // times)
+        most = max(1, min(directions, MOST_AT_ONCE, fit))
+        times = -(-directions // most)
+        at_once = min(most, -(-directions // (times * TILE_ROWS)) * TILE_ROWS)
         return (2 if times == 1 and fit >= 2 * at_once else 1), at_once
 
     def buffer(self, number: int, at_once: int, rows: int, block: int) -> Float32:
@@ -108,6 +111,10 @@ class _Batch:
         comparison = self.running.comparison
         block = self.images_per_block * comparison.real.store.patches
         return self.memory.buffer(self.buffer, self.at_once, comparison.rows, block)[:, : self.stop - self.start]
+
+    def prepare(self) -> None:
+        """Fold the moments of the comparison, if no other of its batches has done so."""
+        _ = self.running.folded
 
     def products(self) -> list[Task]:
         """Tasks that compute the projections, one block each."""
@@ -200,7 +207,7 @@ def all_distances(
             if following is None or (batch.buffers == following.buffers == 2):
                 _run(pool, batch.distances(), following.products() if following is not None else [])
             else:
-                _run(pool, batch.distances(), [])
+                _run(pool, [following.prepare, *batch.distances()], [])
                 _run(pool, [], following.products())
     return [one.result for one in running]
 

@@ -169,11 +169,12 @@ def test_many_comparisons_are_as_each_alone() -> None:
     [
         (512, 1 << 21, (1, 128)),
         (512, 1 << 20, (1, 256)),
-        (512, (1 << 21) + 1, (1, 103)),
+        (512, (1 << 21) + 1, (1, 108)),
         (512, 1 << 30, (1, 1)),
         (128, 1 << 20, (2, 128)),
         (128, 1 << 21, (1, 128)),
-        (300, 1 << 17, (1, 150)),
+        (300, 1 << 17, (1, 156)),
+        (512, 1 << 17, (1, 264)),
     ],
 )
 def test_memory_decides_how_many_directions_go_at_a_time(directions: int, rows: int, expected: tuple[int, int]) -> None:

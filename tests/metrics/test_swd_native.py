@@ -85,6 +85,19 @@ def test_a_projection_does_not_depend_on_others() -> None:
 
 
 @needs_native
+@given(st.integers(1, 3), st.integers(1, 20))
+@settings(max_examples=20, deadline=None)
+def test_sums_of_channels(images: int, patches: int) -> None:
+    values = np.random.default_rng(patches).uniform(-255, 255, (images, 147, patches)).astype(np.float32)
+    sums = np.full((images + 1, 3, 2), np.nan)
+    _native.sum_channels(values, sums[:images])
+    exact = values.reshape(images, 3, -1).astype(np.float64)
+    np.testing.assert_allclose(sums[:images, :, 0], exact.sum(axis=2), rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(sums[:images, :, 1], np.square(exact).sum(axis=2), rtol=1e-14)
+    assert np.isnan(sums[images]).all()
+
+
+@needs_native
 @pytest.mark.parametrize("shift", [0.0, 3.25])
 def test_values_that_are_no_numbers_fall_into_the_outer_bins(shift: float) -> None:
     values = np.array([[np.nan, np.inf, -np.inf, 1e38, -1e38, 40.0, 40.5, 41.0, 3.0]], np.float32)
@@ -105,17 +118,17 @@ CORNERS = np.zeros((1, 4), np.int64)
 def refused() -> list[tuple[str, tuple[object, ...], type[Exception], str]]:
     """(function, arguments, error, what it says)."""
     planes, patches = floats(1, 3, 32, 32), floats(1, 147, 4)
-    coarse, bytes_ = floats(1, 3, 16, 16), np.zeros((3, 32, 32), np.uint8)
-    read_only = floats(3, 16, 16)
+    coarse, bytes_ = floats(1, 3, 16, 16), np.zeros((1, 3, 32, 32), np.uint8)
+    read_only = floats(1, 3, 16, 16)
     read_only.flags.writeable = False
     return [
-        ("halve", (bytes_, floats(3, 16, 15), None), ValueError, "out"),
-        ("halve", (bytes_, floats(3, 16, 16), floats(2, 8, 8)), ValueError, "again"),
-        ("halve", (bytes_[:, :30, :30], floats(3, 15, 15), None), ValueError, "planes"),
-        ("halve", (bytes_[:, ::2, ::2], floats(3, 8, 8), None), ValueError, "last axis"),
-        ("halve", (bytes_.astype(np.float32), floats(3, 16, 16), None), TypeError, "planes.*'B'.*'f'"),
+        ("halve", (bytes_, floats(1, 3, 16, 15), None), ValueError, "out"),
+        ("halve", (bytes_, coarse, floats(1, 2, 8, 8)), ValueError, "again"),
+        ("halve", (bytes_[..., :30, :30], floats(1, 3, 15, 15), None), ValueError, "planes"),
+        ("halve", (bytes_[..., ::2, ::2], floats(1, 3, 8, 8), None), ValueError, "last axis"),
+        ("halve", (bytes_.astype(np.float32), coarse, None), TypeError, "planes.*'B'.*'f'"),
         ("halve", (bytes_, read_only, None), ValueError, "read-only"),
-        ("halve", ("planes", floats(3, 16, 16), None), TypeError, "bytes-like"),
+        ("halve", ("planes", coarse, None), TypeError, "bytes-like"),
         ("cut", (planes, CORNERS.astype(np.int32), None, False, patches), TypeError, "corners"),
         ("cut", (planes, CORNERS - 1, None, False, patches), IndexError, "outside"),
         ("cut", (planes, CORNERS + 26, None, False, patches), IndexError, "outside"),
@@ -123,6 +136,9 @@ def refused() -> list[tuple[str, tuple[object, ...], type[Exception], str]]:
         ("cut", (planes, CORNERS, floats(1, 3, 15, 15), False, patches), ValueError, "coarse"),
         ("cut", (planes, CORNERS, coarse, False, floats(1, 146, 4)), ValueError, "out"),
         ("cut", (planes[:, :2], CORNERS, coarse, False, patches), ValueError, "planes"),
+        ("sum_channels", (patches[:, :146], np.zeros((1, 3, 2))), ValueError, "patches"),
+        ("sum_channels", (patches, np.zeros((1, 3, 1))), ValueError, "out"),
+        ("sum_channels", (patches, floats(1, 3, 2)), TypeError, "out.*'d'"),
         ("count", (*COUNTED[:2], 17, 0.0, 0.0, COUNTS, SIGNS, TURNS), ValueError, "real"),
         ("count", (*COUNTED[:2], 0, 0.0, 0.0, COUNTS, SIGNS, TURNS), ValueError, "real"),
         ("count", (floats(2, 8), floats(1, 8), *COUNTED[2:], COUNTS, SIGNS, TURNS), ValueError, "fake"),

@@ -50,6 +50,7 @@ PyObject *wrong_shape(const char *name) {
 static PyMethodDef methods[] = {
     {"halve", halve, METH_VARARGS, halve_doc},
     {"cut", cut, METH_VARARGS, cut_doc},
+    {"sum_channels", sum_channels, METH_VARARGS, sum_channels_doc},
     {"count", count, METH_VARARGS, count_doc},
     {"collect", collect, METH_VARARGS, collect_doc},
     {"project", project, METH_VARARGS, project_doc},

@@ -23,7 +23,7 @@
 
 /* An argument that has to be an array.
  *
- * kind      'B' uint8, 'f' float32, 'i' int32, 'q' int64, 'Q' uint64
+ * kind      'B' uint8, 'f' float32, 'i' int32, 'q' int64, 'd' float64
  * axes      how many; the values along the last one have to follow one another
  * writable  whether it is filled
  */
@@ -51,9 +51,10 @@ ALWAYS_INLINE int is_dense(const Py_buffer *view) { return PyBuffer_IsContiguous
 /* Called once, before any other function. */
 void choose_pick(void);
 
-extern const char halve_doc[], cut_doc[], count_doc[], collect_doc[], project_doc[];
+extern const char halve_doc[], cut_doc[], sum_channels_doc[], count_doc[], collect_doc[], project_doc[];
 PyObject *halve(PyObject *module, PyObject *arguments);
 PyObject *cut(PyObject *module, PyObject *arguments);
+PyObject *sum_channels(PyObject *module, PyObject *arguments);
 PyObject *count(PyObject *module, PyObject *arguments);
 PyObject *collect(PyObject *module, PyObject *arguments);
 PyObject *project(PyObject *module, PyObject *arguments);

@@ -84,30 +84,37 @@ static int is_bytes(PyObject *array) {
     return bytes;
 }
 
-/* Whether an array is (count, size, size) of whole planes. */
-static int is_stack(const Py_buffer *view, Py_ssize_t count, Py_ssize_t size) {
-    return view->shape[0] == count && view->shape[1] == size && view->shape[2] == size && step_of(view, 1) == size;
+/* Whether an array is (images, 3, size, size) of whole planes. */
+static int are_planes(const Py_buffer *view, Py_ssize_t images, Py_ssize_t size) {
+    return view->shape[0] == images && view->shape[1] == CHANNELS && view->shape[2] == size && view->shape[3] == size &&
+           step_of(view, 2) == size;
+}
+
+/* Where plane number k of (images, 3, size, size) begins, in values. */
+ALWAYS_INLINE Py_ssize_t plane_at(const Py_buffer *view, Py_ssize_t k) {
+    return k / CHANNELS * step_of(view, 0) + k % CHANNELS * step_of(view, 1);
 }
 
 const char halve_doc[] =
     "halve(planes, out, again)\n--\n\n"
-    "down() of planes (k, R, R) uint8 to out (k, R / 2, R / 2) float32, and of that to again (k, R / 4, R / 4) or None.\n\n"
+    "down() of planes (k, 3, R, R) uint8 to out (k, 3, R / 2, R / 2) float32, and of that to again (k, 3, R / 4, R / 4)\n"
+    "or None.\n\n"
     "R a multiple of 4, 8 or more.";
 
 PyObject *halve(PyObject *module, PyObject *arguments) {
     PyObject *planes, *out, *again;
     if (!PyArg_ParseTuple(arguments, "OOO", &planes, &out, &again)) return NULL;
     Py_buffer views[3];
-    const Wanted wanted[] = {{planes, "planes", 'B', 3, 0}, {out, "out", 'f', 3, 1}, {again, "again", 'f', 3, 1}};
+    const Wanted wanted[] = {{planes, "planes", 'B', 4, 0}, {out, "out", 'f', 4, 1}, {again, "again", 'f', 4, 1}};
     int twice = again != Py_None, opened = twice ? 3 : 2;
     if (open_arrays(wanted, opened, views) < 0) return NULL;
-    Py_ssize_t count = views[0].shape[0], size = views[0].shape[1];
+    Py_ssize_t count = views[0].shape[0], size = views[0].shape[2];
     PyObject *result = NULL;
-    if (size < 8 || size % 4 || !is_stack(&views[0], count, size)) {
+    if (size < 8 || size % 4 || !are_planes(&views[0], count, size)) {
         wrong_shape("planes");
-    } else if (!is_stack(&views[1], count, size / 2)) {
+    } else if (!are_planes(&views[1], count, size / 2)) {
         wrong_shape("out");
-    } else if (twice && !is_stack(&views[2], count, size / 4)) {
+    } else if (twice && !are_planes(&views[2], count, size / 4)) {
         wrong_shape("again");
     } else {
         void *sums = PyMem_RawMalloc((size_t)(2 * size + 4) * sizeof(float));
@@ -115,10 +122,10 @@ PyObject *halve(PyObject *module, PyObject *arguments) {
             PyErr_NoMemory();
         } else {
             Py_BEGIN_ALLOW_THREADS;
-            for (Py_ssize_t k = 0; k < count; k++) {
-                halve_plane((const uint8_t *)views[0].buf + k * step_of(&views[0], 0), size, sums,
-                            (float *)views[1].buf + k * step_of(&views[1], 0),
-                            twice ? (float *)views[2].buf + k * step_of(&views[2], 0) : NULL);
+            for (Py_ssize_t k = 0; k < CHANNELS * count; k++) {
+                halve_plane((const uint8_t *)views[0].buf + plane_at(&views[0], k), size, sums,
+                            (float *)views[1].buf + plane_at(&views[1], k),
+                            twice ? (float *)views[2].buf + plane_at(&views[2], k) : NULL);
             }
             Py_END_ALLOW_THREADS;
             PyMem_RawFree(sums);
@@ -135,12 +142,6 @@ typedef struct {
     const float *floats;
     Py_ssize_t step, size;
 } Planes;
-
-/* Whether an array is (images, 3, size, size) of whole planes. */
-static int are_planes(const Py_buffer *view, Py_ssize_t images, Py_ssize_t size) {
-    return view->shape[0] == images && view->shape[1] == CHANNELS && view->shape[2] == size && view->shape[3] == size &&
-           step_of(view, 2) == size;
-}
 
 static Planes planes_of(const Py_buffer *view, Py_ssize_t image) {
     Py_ssize_t first = image * step_of(view, 0);
@@ -312,5 +313,60 @@ PyObject *cut(PyObject *module, PyObject *arguments) {
         }
     }
     close_arrays(views, opened);
+    return result;
+}
+
+enum { SUMS = 2 };
+
+/* Sum and sum of squares of values, in the same order on all processors; squares of float32 are exact in float64. */
+FOR_PROCESSORS static void sum_values(const float *values, Py_ssize_t count, double *out) {
+    double sums[LANES] = {0}, squares[LANES] = {0};
+    Py_ssize_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++) {
+            double value = values[i + lane];
+            sums[lane] += value;
+            squares[lane] += value * value;
+        }
+    }
+    for (int lane = 0; i < count; i++, lane++) {
+        double value = values[i];
+        sums[lane] += value;
+        squares[lane] += value * value;
+    }
+    out[0] = out[1] = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        out[0] += sums[lane];
+        out[1] += squares[lane];
+    }
+}
+
+const char sum_channels_doc[] =
+    "sum_channels(patches, out)\n--\n\n"
+    "Sum and sum of squares per image and channel of patches (k, 147, P) float32 to out (k, 3, 2) float64.";
+
+PyObject *sum_channels(PyObject *module, PyObject *arguments) {
+    PyObject *patches, *out;
+    if (!PyArg_ParseTuple(arguments, "OO", &patches, &out)) return NULL;
+    Py_buffer views[2];
+    const Wanted wanted[] = {{patches, "patches", 'f', 3, 0}, {out, "out", 'd', 3, 1}};
+    if (open_arrays(wanted, 2, views) < 0) return NULL;
+    Py_ssize_t images = views[0].shape[0], count = PLANE_VALUES * views[0].shape[2];
+    PyObject *result = NULL;
+    if (views[0].shape[1] != PATCH_VALUES || step_of(&views[0], 1) != views[0].shape[2]) {
+        wrong_shape("patches");
+    } else if (views[1].shape[0] != images || views[1].shape[1] != CHANNELS || views[1].shape[2] != SUMS) {
+        wrong_shape("out");
+    } else {
+        Py_BEGIN_ALLOW_THREADS;
+        for (Py_ssize_t k = 0; k < CHANNELS * images; k++) {
+            Py_ssize_t image = k / CHANNELS, channel = k % CHANNELS;
+            sum_values((const float *)views[0].buf + image * step_of(&views[0], 0) + channel * count, count,
+                       (double *)views[1].buf + image * step_of(&views[1], 0) + channel * step_of(&views[1], 1));
+        }
+        Py_END_ALLOW_THREADS;
+        result = Py_NewRef(Py_None);
+    }
+    close_arrays(views, 2);
     return result;
 }
