@@ -24,7 +24,7 @@ BLOCK_ROWS = 1 << 14
 """Descriptors per block, about: fixed, so that rounding does not depend on the number of threads."""
 BUFFER_BYTES = 2 << 30
 """Memory for projections; decides how many directions go at a time."""
-MOST_AT_ONCE = 264
+MOST_AT_ONCE = 132
 """Directions at a time: more would spare few readings of the descriptors, and need memory, new one above all."""
 TILE_ROWS = 12
 """Directions that are projected together in C, or twice as many as: others are filled up with zeros."""

@@ -168,13 +168,13 @@ def test_many_comparisons_are_as_each_alone() -> None:
     ("directions", "rows", "expected"),
     [
         (512, 1 << 21, (1, 128)),
-        (512, 1 << 20, (1, 256)),
+        (512, 1 << 20, (1, 132)),
         (512, (1 << 21) + 1, (1, 108)),
         (512, 1 << 30, (1, 1)),
         (128, 1 << 20, (2, 128)),
         (128, 1 << 21, (1, 128)),
-        (300, 1 << 17, (1, 156)),
-        (512, 1 << 17, (1, 264)),
+        (300, 1 << 17, (1, 108)),
+        (96, 1 << 17, (2, 96)),
     ],
 )
 def test_memory_decides_how_many_directions_go_at_a_time(directions: int, rows: int, expected: tuple[int, int]) -> None:

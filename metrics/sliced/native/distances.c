@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #endif
 
-enum { EIGHT = 8, PIECE = 2048, FRACTION_BITS = 15, CODES = 16, RUN = 64 };
+enum { EIGHT = 8, CACHE_LINE = 16, PIECE = 2048, FRACTION_BITS = 15, CODES = 16, RUN = 64 };
 #define UNITS ((float)(1 << FRACTION_BITS))
 #define FRACTION_MASK ((1 << FRACTION_BITS) - 1)
 /* Counts are exact in far larger numbers; NumPy's are not. */
@@ -42,17 +42,22 @@ FOR_PROCESSORS static void count_values(const Side *side, int32_t *restrict coun
         Py_ssize_t stop = side->rows - start < side->block ? side->rows - start : side->block;
         for (Py_ssize_t first = 0; first < stop; first += PIECE) {
             int count = stop - first < PIECE ? (int)(stop - first) : PIECE, i = 0;
+            const float *ahead = row + first + PIECE;
+            if (first + PIECE >= stop) ahead = start + side->block < side->rows ? row + side->step : row;
             for (int k = 0; k < count; k++) {
                 piece[k] = (uint16_t)(in_units(row[first + k], side->shift, bins) >> FRACTION_BITS);
             }
-            /* Four bins are read at once: the counting is bound by reading and writing. */
-            for (; i + 4 <= count; i += 4) {
-                uint64_t four;
-                memcpy(&four, piece + i, sizeof four);
-                counts[four & 0xffff]++;
-                counts[four >> 16 & 0xffff]++;
-                counts[four >> 32 & 0xffff]++;
-                counts[four >> 48]++;
+            /* Four bins are read at once, and the next values come from memory meanwhile. */
+            for (; i + CACHE_LINE <= count; i += CACHE_LINE) {
+                __builtin_prefetch(ahead + i);
+                for (int j = 0; j < CACHE_LINE; j += 4) {
+                    uint64_t four;
+                    memcpy(&four, piece + i + j, sizeof four);
+                    counts[four & 0xffff]++;
+                    counts[four >> 16 & 0xffff]++;
+                    counts[four >> 32 & 0xffff]++;
+                    counts[four >> 48]++;
+                }
             }
             for (; i < count; i++) counts[piece[i]]++;
         }
@@ -344,7 +349,8 @@ PyObject *collect(PyObject *module, PyObject *arguments) {
         int fits;
         Py_BEGIN_ALLOW_THREADS;
         fits = fill_partners(views[3].buf, found, out, room, filled);
-        for (int which = 0; which < 2 && fits; which++) {
+        /* The side that was counted last may be in the cache still. */
+        for (int which = 1; which >= 0 && fits; which--) {
             Picked more = pick(&sides[which], views[2].buf, bins, out[which] + filled[which], room - filled[which]);
             fits = more.chosen >= 0;
             filled[which] += more.chosen;
