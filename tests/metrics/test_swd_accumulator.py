@@ -56,12 +56,13 @@ def test_batches_threads_and_spilling_do_not_change_a_bit(res: int, natural_imag
 
 
 @pytest.mark.skipif(not have_native(), reason="the loops in C were not built")
-def test_feeding_by_the_loops_in_c_gives_the_same_descriptors(natural_images: Any) -> None:
-    images = natural_images(10, 64)
+@pytest.mark.parametrize("res", [64, 256])
+def test_feeding_by_the_loops_in_c_gives_the_same_descriptors(res: int, natural_images: Any) -> None:
+    images = natural_images(10, res)
     expected = fed(images, 10, native=False)
     assert_same(fed(images, 3, native=True, jobs=2), expected, squares=1e-14)
     reference = SwdConfig(patches=16, protocol="reference")
-    draws = [ReferenceDraws(reference, level_sizes(64)) for _ in range(2)]
+    draws = [ReferenceDraws(reference, level_sizes(res)) for _ in range(2)]
     one, other = (
         fed(images, 5, config=reference, reference=drawn, native=native)
         for drawn, native in zip(draws, (False, True), strict=True)
