@@ -151,12 +151,13 @@ def interleaved(stages: dict[str, tuple[str, dict[str, Any]]], rounds: int, key:
 
 
 def show(title: str, results: dict[str, Any], unit: str, against: str | None) -> None:
-    """One table; ratios are of the medians."""
+    """One table; ratios are round by round."""
     print(f"\n{title}")
-    base = Spread.of(results[against]["readings"]).median if against else None
+    base = results[against]["readings"] if against else None
     for name, result in results.items():
         spread = Spread.of(result["readings"])
-        ratio = f"{base / spread.median:7.1f}x" if base else ""
+        ratios = [one / two for one, two in zip(base, result["readings"], strict=True)] if base else []
+        ratio = f"{Spread.of(ratios).text():>18s} x" if base else ""
         value = "" if result["value"] is None else f"  value {result['value']:.3f}"
         first = result["first_readings"]
         getting = f"  first level of a run {Spread.of(first).text()}" if first else ""

@@ -14,7 +14,7 @@
 enum { EIGHT = 8, CACHE_LINE = 16, PIECE = 2048, FRACTION_BITS = 15, CODES = 16, RUN = 64 };
 #define UNITS ((float)(1 << FRACTION_BITS))
 #define FRACTION_MASK ((1 << FRACTION_BITS) - 1)
-/* Counts are exact in far larger numbers; NumPy's are not. */
+/* RUN times as many are below 2^31. */
 #define MOST_ROWS ((Py_ssize_t)1 << 24)
 #define MOST_BINS ((int64_t)1 << 15)
 
@@ -206,7 +206,7 @@ FOR_PROCESSORS static Walked walk(const int32_t *left, const int32_t *right, int
     int32_t difference = 0, before = 0;
     for (int64_t first = 0; first < bins; first += RUN) {
         const int32_t *ones = left + first, *others = right + first;
-        /* D is at most 2^24, 64 of them are below 2^31. */
+        /* Below 2^31: D is at most MOST_ROWS. */
         int32_t total = 0, values = 0, turned;
         run.edges[0] = difference;
         for (int i = 0; i < RUN; i++) run.edges[i + 1] = difference += ones[i] - others[i];
