@@ -20,7 +20,7 @@ from metrics.sliced.acceleration import have_native
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, SwdConfig, level_sizes
 from metrics.sliced.draws import REAL, ROLES, Corners, ReferenceDraws, keyed_corners
 from metrics.sliced.patches import PatchExtractor, images_at_once
-from metrics.sliced.statistics import SQUARES, SUM, SwdStatistics
+from metrics.sliced.statistics import SwdStatistics
 from metrics.sliced.store import ROW_BYTES, DescriptorStore, check_space, spill_folder
 from metrics.sources.base import ImageSet
 from metrics.threads import one_blas_thread, one_opencv_thread
@@ -189,7 +189,7 @@ class SwdAccumulator:
             blocks.append(scratch.block(size, count) if kept is None else kept)
         scratch.extractor.extract(images, corners, blocks)
         for size, block in zip(statistics.sizes, blocks, strict=True):
-            statistics.sums[size][slots] = scratch.channel_sums(block)
+            statistics.sums[size][slots] = scratch.extractor.channel_sums(block)
             if in_order:
                 statistics.stores[size].write(first, block)
             else:
@@ -252,7 +252,6 @@ class _Scratch:
     def __init__(self, res: int, config: SwdConfig, *, native: bool) -> None:
         self.extractor = patch_extractor(res, config, native=native)
         self._shape = self.extractor.images, DESCRIPTOR_VALUES, config.patches
-        self._native, self._doubles = native, np.empty(0 if native else self._shape)
         self._blocks: dict[int, Float32] = {}
 
     def block(self, size: int, images: int) -> Float32:
@@ -260,14 +259,6 @@ class _Scratch:
         if size not in self._blocks:
             self._blocks[size] = np.empty(self._shape, np.float32)
         return self._blocks[size][:images]
-
-    def channel_sums(self, patches: Float32) -> NDArray[np.float64]:
-        """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64."""
-        if self._native:
-            from metrics.sliced import native_patches
-
-            return native_patches.channel_sums(patches)
-        return channel_sums(patches, self._doubles[: len(patches)])
 
 
 def patch_extractor(res: int, config: SwdConfig, *, native: bool) -> PatchExtractor:
@@ -277,19 +268,6 @@ def patch_extractor(res: int, config: SwdConfig, *, native: bool) -> PatchExtrac
     from metrics.sliced.native_patches import NativePatchExtractor
 
     return NativePatchExtractor(res, config.patches, transposed=config.is_reference)
-
-
-def channel_sums(patches: Float32, scratch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64.
-
-    scratch  (k, 147, P), overwritten
-    """
-    np.copyto(scratch, patches)
-    values = scratch.reshape(len(patches), CHANNELS, -1)
-    sums = np.empty((len(patches), CHANNELS, 2))
-    sums[:, :, SUM] = values.sum(axis=2)
-    sums[:, :, SQUARES] = (values[:, :, None, :] @ values[..., None])[..., 0, 0]
-    return sums
 
 
 def check_batch(images: NDArray[np.uint8], res: int) -> NDArray[np.uint8]:

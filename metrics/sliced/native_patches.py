@@ -35,9 +35,8 @@ class NativePatchExtractor(PatchExtractor):
         coarse = self._low[level].inner[: len(corners)] if less_up else None
         _native.cut(tall.inner[: len(corners)], corners, coarse, self.transposed, out)
 
-
-def channel_sums(patches: Float32) -> NDArray[np.float64]:
-    """Sum and sum of squares per image and channel of (k, 147, P) descriptors: (k, 3, 2) float64."""
-    sums = np.empty((len(patches), CHANNELS, 2))
-    _native.sum_channels(patches, sums)
-    return sums
+    def channel_sums(self, patches: Float32) -> NDArray[np.float64]:
+        """As in NumPy but for the last digits of the sums of squares."""
+        sums = np.empty((len(patches), CHANNELS, 2))
+        _native.sum_channels(patches, sums)
+        return sums

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from metrics.sliced.config import CHANNELS, DESCRIPTOR_VALUES, level_sizes
 from metrics.sliced.laplacian import mirror_index, patch_offsets, up_patches
+from metrics.sliced.statistics import SQUARES, SUM
 
 PATCH_UP_FROM = 512
 """From this side on, up() is computed under the patches only; below, on the whole plane."""
@@ -97,6 +98,7 @@ class PatchExtractor:
         ]
         self._mirrors = [mirror_index(size) for size in sizes]
         self._index = np.empty((self.images, DESCRIPTOR_VALUES, patches), np.int64)
+        self._doubles = np.empty((self.images, DESCRIPTOR_VALUES, patches))
 
     def extract(self, images: NDArray[np.uint8], corners: Sequence[Int64], out: Sequence[Float32]) -> None:
         """Patches of images (k, 3, R, R), k at most `self.images`.
@@ -110,6 +112,16 @@ class PatchExtractor:
             self._halve(finer, coarser, count)
         for level, tall in enumerate(self._low, start=1):
             self._lower(level, tall, corners[level], out[level])
+
+    def channel_sums(self, patches: Float32) -> NDArray[np.float64]:
+        """Sum and sum of squares per image and channel of (k, 147, P) patches, k at most `self.images`: (k, 3, 2)."""
+        doubles = self._doubles[: len(patches)]
+        np.copyto(doubles, patches)
+        values = doubles.reshape(len(patches), CHANNELS, -1)
+        sums = np.empty((len(patches), CHANNELS, 2))
+        sums[:, :, SUM] = values.sum(axis=2)
+        sums[:, :, SQUARES] = (values[:, :, None, :] @ values[..., None])[..., 0, 0]
+        return sums
 
     def _finest(self, images: NDArray[np.uint8], corners: Int64, out: Float32) -> None:
         """Patches of the finest level, and the next level, image by image."""

@@ -27,7 +27,7 @@ BUFFER_BYTES = 2 << 30
 MOST_AT_ONCE = 132
 """Directions at a time: more would spare few readings of the descriptors, and need memory, new one above all."""
 TILE_ROWS = 12
-"""Directions that are projected together in C, or twice as many as: others are filled up with zeros."""
+"""A multiple of the 6 or 12 directions that make a tile of the products in C; zeros fill up the last tile."""
 ROWS_PER_TASK = 4
 FLOAT_BYTES = 4
 

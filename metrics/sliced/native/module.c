@@ -1,13 +1,12 @@
 /* The module and the checks of its arguments. */
 #include "native.h"
 
-/* 'l' and 'L' are 64 bits wide on some systems. */
+/* 'l' is 64 bits wide on some systems. */
 static char kind_of(const Py_buffer *view) {
     const char *format = view->format ? view->format : "B";
     char kind = format[0];
     if (kind == '\0' || format[1] != '\0') return '?';
     if ((kind == 'l' || kind == 'q') && view->itemsize == 8) return 'q';
-    if ((kind == 'L' || kind == 'Q') && view->itemsize == 8) return 'Q';
     if (kind == 'l' && view->itemsize == 4) return 'i';
     return kind;
 }
